@@ -1,0 +1,86 @@
+//! Directories of plugin binaries: ours, and the reference's.
+
+use std::path::{Path, PathBuf};
+
+use crate::runner::Runner;
+
+/// A directory of plugin binaries that a test runs over.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    name: &'static str,
+    bin_dir: PathBuf,
+}
+
+impl Suite {
+    /// This workspace's binaries: `TENON_BIN_DIR`, or else where the running test was built.
+    #[must_use]
+    pub fn ours() -> Self {
+        let bin_dir =
+            std::env::var_os("TENON_BIN_DIR").map_or_else(built_beside_test, PathBuf::from);
+        let bin_dir = bin_dir.canonicalize().unwrap_or(bin_dir);
+        assert!(
+            bin_dir.join("bridge").is_file(),
+            "no plugins in {}: run `cargo build --workspace`, or set TENON_BIN_DIR",
+            bin_dir.display()
+        );
+        Self {
+            name: "ours",
+            bin_dir,
+        }
+    }
+
+    /// Debian's build of the Go reference plugins, or what `TENON_REFERENCE_DIR` names.
+    #[must_use]
+    pub fn reference() -> Self {
+        let named = std::env::var_os("TENON_REFERENCE_DIR");
+        let bin_dir = named.map_or_else(|| PathBuf::from("/usr/lib/cni"), PathBuf::from);
+        assert!(
+            bin_dir.join("bridge").is_file(),
+            "no plugins in {}: run scripts/deps, or apt-get install containernetworking-plugins",
+            bin_dir.display()
+        );
+        Self {
+            name: "reference",
+            bin_dir,
+        }
+    }
+
+    /// Any other directory, e.g. one in which a test mixes both.
+    #[must_use]
+    pub fn of(name: &'static str, bin_dir: &Path) -> Self {
+        Self {
+            name,
+            bin_dir: bin_dir.to_owned(),
+        }
+    }
+
+    /// `ours`, `reference`: for messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether these are the reference plugins, where intended differences are expected.
+    #[must_use]
+    pub fn is_reference(&self) -> bool {
+        self.name == "reference"
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn bin_dir(&self) -> &Path {
+        &self.bin_dir
+    }
+
+    /// A run of one plugin, with this directory as its `CNI_PATH`.
+    #[must_use]
+    pub fn plugin(&self, plugin_type: &str) -> Runner {
+        Runner::new(&self.bin_dir, plugin_type)
+    }
+}
+
+/// Tests run from `target/<profile>/deps`, binaries are one level up.
+fn built_beside_test() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().to_owned()
+}
