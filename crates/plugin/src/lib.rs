@@ -1,1 +1,24 @@
-//! Being built.
+//! The skeleton that every plugin binary runs in.
+//!
+//! A plugin implements [`Plugin`] and its `main` calls [`main`]. The skeleton reads the request,
+//! negotiates the version, refuses its own namespace *before* acting, calls the handler, and
+//! writes exactly one reply, whatever happens, a panic included. Handlers return results and
+//! never print.
+//!
+//! An ADD registers with [`Undo`] how each of its steps is reverted. When it fails, in the handler
+//! or as late as in writing the reply, the skeleton runs these backwards, so that the machine is
+//! as it was before.
+
+mod deadline;
+mod delegate;
+mod exec;
+mod request;
+mod skeleton;
+mod undo;
+
+pub use deadline::Deadline;
+pub use delegate::{Delegate, RunningAdd};
+pub use exec::ExecError;
+pub use request::{AttachmentRequest, DelRequest, GcRequest, Request};
+pub use skeleton::{Host, Plugin, PluginInfo, main, run};
+pub use undo::Undo;

@@ -1,0 +1,183 @@
+//! Plugins executed by plugins ([specification, section 4]).
+//!
+//! [specification, section 4]: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-4-plugin-delegation
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_types::{
+    CniError, CniResult, Command, Environment, ErrorCode, Json, SpecVersion, ToCniError,
+};
+
+use crate::exec::{ExecError, Outcome, Running};
+use crate::request::search_path;
+use crate::{Deadline, Request};
+
+/// How long the DEL that takes back a failed ADD may take.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a plugin's rubbish an error repeats.
+const EXCERPT: usize = 200;
+
+/// A plugin found along `CNI_PATH`, to be run with our own environment and input.
+#[derive(Debug, Clone)]
+pub struct Delegate {
+    name: String,
+    path: PathBuf,
+    stdin: Arc<[u8]>,
+    version: SpecVersion,
+}
+
+/// A delegated ADD that runs beside us.
+#[derive(Debug)]
+pub struct RunningAdd {
+    delegate: Delegate,
+    running: Running,
+}
+
+impl ToCniError for ExecError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Timeout { .. } => ErrorCode::TRY_AGAIN,
+            Self::Start { .. } | Self::Io { .. } | Self::Runaway { .. } => ErrorCode::DELEGATE,
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Timeout { .. } => {
+                Some("delegateTimeout (seconds) in the config allows it more time")
+            }
+            Self::Start { .. } => Some("is it an executable for this machine?"),
+            Self::Io { .. } | Self::Runaway { .. } => None,
+        }
+    }
+}
+
+impl Delegate {
+    /// Finds the binary `name`: the first regular file of that name along `CNI_PATH`.
+    ///
+    /// # Errors
+    /// Code 7 when the name is a path, 130 when there is no such file.
+    pub fn find(request: &Request, name: &str) -> Result<Self, CniError> {
+        if name.contains('/') {
+            let msg = format!("invalid plugin name: {name}");
+            return Err(CniError::new(ErrorCode::INVALID_CONFIG, msg)
+                .with_details("a plugin's type is the name of a binary in CNI_PATH, not a path"));
+        }
+        let path = search_path(&request.env)
+            .map(|dir| dir.join(name))
+            .find(|path| path.is_file());
+        let path = path.ok_or_else(|| not_found(name, &request.env))?;
+        Ok(Self {
+            name: name.to_owned(),
+            path,
+            stdin: Arc::clone(&request.stdin),
+            version: request.version,
+        })
+    }
+
+    /// Starts its ADD.
+    ///
+    /// # Errors
+    /// The binary cannot be executed.
+    pub fn start_add(&self) -> Result<RunningAdd, CniError> {
+        Ok(RunningAdd {
+            delegate: self.clone(),
+            running: self.start(Command::Add)?,
+        })
+    }
+
+    /// Runs its CHECK, DEL, GC or STATUS to the end.
+    ///
+    /// # Errors
+    /// Its own error; or why there is none.
+    pub fn run(&self, command: Command, deadline: Deadline) -> Result<(), CniError> {
+        let outcome = self.start(command)?.finish(deadline)?;
+        self.judge(&outcome)
+    }
+
+    /// The step that takes back its ADD, whatever came of it.
+    pub fn undo_add(&self) -> impl FnOnce() -> Result<(), CniError> + 'static {
+        let delegate = self.clone();
+        move || delegate.run(Command::Del, Deadline::after(UNDO_TIMEOUT))
+    }
+
+    fn start(&self, command: Command) -> Result<Running, CniError> {
+        let vars = [("CNI_COMMAND", command.as_str())];
+        Ok(Running::start(&self.path, &vars, Arc::clone(&self.stdin))?)
+    }
+
+    /// Passes on what it had to say, and turns a failure into its own error.
+    fn judge(&self, outcome: &Outcome) -> Result<(), CniError> {
+        if !outcome.stderr.is_empty() {
+            eprint!("{}", String::from_utf8_lossy(&outcome.stderr));
+        }
+        if outcome.status.success() {
+            Ok(())
+        } else {
+            Err(self.error_of(outcome))
+        }
+    }
+
+    fn error_of(&self, outcome: &Outcome) -> CniError {
+        let own = Json::parse(&outcome.stdout).and_then(|doc| doc.decode::<CniError>());
+        if let Ok(error) = own {
+            return error;
+        }
+        let how = outcome.status.code().map_or_else(
+            || format!("netplugin failed: {} was killed by a signal", self.name),
+            |code| format!("netplugin failed: {} exited with status {code}", self.name),
+        );
+        let said = if outcome.stdout.is_empty() {
+            &outcome.stderr
+        } else {
+            &outcome.stdout
+        };
+        CniError::new(ErrorCode::DELEGATE, how).with_details(excerpt(said))
+    }
+
+    fn result_of(&self, outcome: &Outcome) -> Result<CniResult, CniError> {
+        let rubbish = |why: String| {
+            let msg = format!("{} did not answer with one result", self.name);
+            CniError::new(ErrorCode::DECODE, msg)
+                .with_details(format!("{why}; it printed: {}", excerpt(&outcome.stdout)))
+        };
+        let doc = Json::parse(&outcome.stdout).map_err(|error| rubbish(error.to_string()))?;
+        CniResult::from_json(&doc, self.version).map_err(|error| {
+            let error = CniError::from(error);
+            rubbish(format!("{}: {}", error.msg, error.details))
+        })
+    }
+}
+
+impl RunningAdd {
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// Its own error; code 6 for anything but one result; 11 at the deadline.
+    pub fn finish(self, deadline: Deadline) -> Result<CniResult, CniError> {
+        let outcome = self.running.finish(deadline)?;
+        self.delegate.judge(&outcome)?;
+        self.delegate.result_of(&outcome)
+    }
+}
+
+fn not_found(name: &str, env: &Environment) -> CniError {
+    let dirs: Vec<String> = search_path(env)
+        .map(|dir| dir.display().to_string())
+        .collect();
+    let msg = format!(
+        "failed to find plugin {name:?} in path [{}]",
+        dirs.join(" ")
+    );
+    CniError::new(ErrorCode::DELEGATE, msg)
+        .with_details("hint: install it there, or correct the type in the config")
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.get(..EXCERPT).unwrap_or(bytes));
+    let more = if bytes.len() > EXCERPT { "..." } else { "" };
+    format!("{:?}{more}", text.trim_end())
+}

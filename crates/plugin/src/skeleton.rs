@@ -1,0 +1,396 @@
+//! From the process's start to its one reply.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cni_types::config;
+use cni_types::{
+    Attachment, CniError, CniResult, Command, Environment, ErrorCode, Json, Names, SpecVersion,
+    parse_numbers,
+};
+use serde::Serialize;
+
+use crate::{AttachmentRequest, DelRequest, GcRequest, Request, Undo};
+
+/// No config is larger than this; a GC of 100,000 attachments takes a fifth of it.
+const STDIN_LIMIT: u64 = 64 << 20;
+
+/// What a plugin says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct PluginInfo {
+    /// The CNI type, which is the name of its binary.
+    pub name: &'static str,
+    /// Its own version.
+    pub version: &'static str,
+    /// The versions of the specification it supports, oldest first.
+    pub supported: &'static [SpecVersion],
+}
+
+/// A plugin: one method for each command.
+pub trait Plugin {
+    /// What it says of itself.
+    const INFO: PluginInfo;
+
+    /// Makes the attachment, and registers with `undo` how each step is taken back.
+    ///
+    /// # Errors
+    /// What the runtime gets to read. Everything done so far is then undone.
+    fn add(&self, request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError>;
+
+    /// Removes what can be removed; what is gone already is fine.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn del(&self, request: &DelRequest) -> Result<(), CniError>;
+
+    /// Compares the attachment with what ADD made.
+    ///
+    /// # Errors
+    /// What is missing or different.
+    fn check(&self, request: &AttachmentRequest) -> Result<(), CniError>;
+
+    /// Removes what is ours in this network and belongs to no valid attachment.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn gc(&self, request: &GcRequest) -> Result<(), CniError>;
+
+    /// Tells whether an ADD would work.
+    ///
+    /// # Errors
+    /// Codes 50 and 51.
+    fn status(&self, request: &Request) -> Result<(), CniError>;
+}
+
+/// The world outside, so that the skeleton can be tested without a process.
+#[expect(
+    missing_debug_implementations,
+    reason = "closures and streams have nothing to show"
+)]
+pub struct Host<'a> {
+    /// Looks up a variable.
+    pub getenv: &'a dyn Fn(&str) -> Option<String>,
+    /// The config comes from here.
+    pub stdin: &'a mut dyn Read,
+    /// The reply goes here.
+    pub stdout: &'a mut dyn Write,
+    /// What people may read goes here.
+    pub stderr: &'a mut dyn Write,
+}
+
+/// The whole `main` of a plugin.
+pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| arg == "--version" || arg == "-V")
+    {
+        return write_all(
+            &mut io::stdout(),
+            &format!("Tenon {} {}\n", P::INFO.name, P::INFO.version),
+        );
+    }
+    let mut host = Host {
+        getenv: &|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        stdin: &mut io::stdin().lock(),
+        stdout: &mut io::stdout().lock(),
+        stderr: &mut io::stderr(),
+    };
+    run(plugin, &mut host)
+}
+
+/// Serves one request and writes one reply.
+pub fn run<P: Plugin>(plugin: &P, host: &mut Host<'_>) -> ExitCode {
+    let env = Environment::read(host.getenv);
+    if env.command.is_empty() {
+        return write_all(host.stderr, &about(P::INFO));
+    }
+    let mut undo = Undo::new();
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        serve(plugin, &env, host.stdin, &mut undo)
+    }));
+    let served = served.unwrap_or_else(|_payload| Err(Failure::unversioned(panicked())));
+    match served {
+        Ok(text) => {
+            let written = write_all(host.stdout, &text);
+            if written == ExitCode::SUCCESS {
+                undo.commit();
+            }
+            written
+        }
+        Err(failure) => {
+            let reply = ErrorReply {
+                cni_version: failure.version.as_str(),
+                error: &undo.fail(failure.error),
+            };
+            write_all(host.stdout, &reply.to_text());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and the version it is told in.
+struct Failure {
+    version: SpecVersion,
+    error: CniError,
+}
+
+impl Failure {
+    fn unversioned(error: CniError) -> Self {
+        Self {
+            version: SpecVersion::LATEST,
+            error,
+        }
+    }
+}
+
+/// The error document: the specification's keys, indented by four spaces, no newline at the end.
+#[derive(Serialize)]
+struct ErrorReply<'a> {
+    #[serde(rename = "cniVersion")]
+    cni_version: &'a str,
+    #[serde(flatten)]
+    error: &'a CniError,
+}
+
+impl ErrorReply<'_> {
+    fn to_text(&self) -> String {
+        cni_types::pretty(self)
+            .unwrap_or_else(|_never| r#"{"code": 999, "msg": "unprintable error"}"#.to_owned())
+    }
+}
+
+fn panicked() -> CniError {
+    CniError::new(ErrorCode::INTERNAL, "internal error: the plugin panicked")
+        .with_details("its message and place are on stderr; please report it")
+}
+
+fn write_all(to: &mut dyn Write, text: &str) -> ExitCode {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("could not write the reply: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn about(info: PluginInfo) -> String {
+    format!(
+        "CNI {} plugin v{} (Tenon)\nCNI protocol versions supported: {}\n",
+        info.name,
+        info.version,
+        list(info.supported, ", ")
+    )
+}
+
+fn list(versions: &[SpecVersion], separator: &str) -> String {
+    let texts: Vec<&str> = versions.iter().map(|version| version.as_str()).collect();
+    texts.join(separator)
+}
+
+/// The steps of the reference's skeleton, in its order: environment, VERSION, stdin, the network's
+/// name, the command, the versions; then the namespace; then the handler.
+fn serve<P: Plugin>(
+    plugin: &P,
+    env: &Environment,
+    stdin: &mut dyn Read,
+    undo: &mut Undo,
+) -> Result<String, Failure> {
+    let names = env.check().map_err(Failure::unversioned)?;
+    if Command::parse(&env.command) == Some(Command::Version) {
+        return Ok(version_reply(P::INFO));
+    }
+    let stdin = read_config(stdin).map_err(Failure::unversioned)?;
+    let config = Json::parse(&stdin).map_err(|error| {
+        let msg = format!("error unmarshall network config: {error}");
+        Failure::unversioned(CniError::new(ErrorCode::DECODE, msg))
+    })?;
+    let network = config::network_name(&config).map_err(Failure::unversioned)?;
+    let command = env.command().map_err(Failure::unversioned)?;
+    let version = negotiate(P::INFO, command, &config).map_err(Failure::unversioned)?;
+    let request = Request {
+        env: env.clone(),
+        stdin: stdin.into(),
+        config,
+        network,
+        version,
+    };
+    dispatch(plugin, command, names, request, undo).map_err(|error| Failure { version, error })
+}
+
+fn read_config(stdin: &mut dyn Read) -> Result<Vec<u8>, CniError> {
+    let mut bytes = Vec::with_capacity(4096);
+    let io_error = |msg: String| CniError::new(ErrorCode::IO, msg);
+    stdin
+        .take(STDIN_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| io_error(format!("error reading from stdin: {error}")))?;
+    if bytes.len() as u64 > STDIN_LIMIT {
+        return Err(io_error(format!(
+            "error reading from stdin: more than {} MiB",
+            STDIN_LIMIT >> 20
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Which version the request is in, if the command exists in it.
+fn negotiate(info: PluginInfo, command: Command, config: &Json) -> Result<SpecVersion, CniError> {
+    let text = config::version_text(config)?;
+    let since = match command {
+        Command::Check => Some(SpecVersion::V0_4_0),
+        Command::Gc | Command::Status => Some(SpecVersion::V1_1_0),
+        Command::Add | Command::Del | Command::Version => None,
+    };
+    if let Some(since) = since {
+        check_command_exists(info, command, text, since)?;
+    }
+    text.parse()
+        .ok()
+        .filter(|version| info.supported.contains(version))
+        .ok_or_else(|| {
+            let details = format!(
+                "config is {text:?}, plugin supports [{}]",
+                list(info.supported, " ")
+            );
+            CniError::new(ErrorCode::INCOMPATIBLE_VERSION, "incompatible CNI versions")
+                .with_details(details)
+        })
+}
+
+fn check_command_exists(
+    info: PluginInfo,
+    command: Command,
+    text: &str,
+    since: SpecVersion,
+) -> Result<(), CniError> {
+    let numbers = parse_numbers(text).ok_or_else(|| {
+        CniError::new(
+            ErrorCode::DECODE,
+            format!("cniVersion: {text:?} is not a version"),
+        )
+    })?;
+    let refuse = |who: &str| {
+        let msg = format!("{who} version does not allow {command}");
+        let details = format!(
+            "{command} exists since {since}; config is {text:?}, plugin supports [{}]",
+            list(info.supported, " ")
+        );
+        Err(CniError::new(ErrorCode::INCOMPATIBLE_VERSION, msg).with_details(details))
+    };
+    if Some(numbers) < parse_numbers(since.as_str()) {
+        return refuse("config");
+    }
+    let newest = info
+        .supported
+        .last()
+        .and_then(|newest| parse_numbers(newest.as_str()));
+    if newest < Some(numbers) {
+        return refuse("plugin");
+    }
+    Ok(())
+}
+
+fn dispatch<P: Plugin>(
+    plugin: &P,
+    command: Command,
+    names: Option<Names>,
+    request: Request,
+    undo: &mut Undo,
+) -> Result<String, CniError> {
+    if let Some(Names {
+        container_id,
+        ifname,
+    }) = names
+    {
+        let attachment = Attachment {
+            network: request.network.clone(),
+            container_id,
+            ifname,
+        };
+        refuse_own_netns(&request.env)?;
+        return dispatch_attachment(plugin, command, request, attachment, undo);
+    }
+    if command == Command::Gc {
+        let valid = config::valid_attachments(&request.config)?;
+        plugin.gc(&GcRequest { request, valid })?;
+    } else {
+        plugin.status(&request)?;
+    }
+    Ok(String::new())
+}
+
+fn dispatch_attachment<P: Plugin>(
+    plugin: &P,
+    command: Command,
+    request: Request,
+    attachment: Attachment,
+    undo: &mut Undo,
+) -> Result<String, CniError> {
+    let netns = PathBuf::from(&request.env.netns);
+    if command == Command::Del {
+        let netns = (!request.env.netns.is_empty()).then_some(netns);
+        plugin.del(&DelRequest {
+            request,
+            attachment,
+            netns,
+        })?;
+        return Ok(String::new());
+    }
+    let version = request.version;
+    let request = AttachmentRequest {
+        request,
+        attachment,
+        netns,
+    };
+    if command == Command::Check {
+        plugin.check(&request)?;
+        return Ok(String::new());
+    }
+    let result = plugin.add(&request, undo)?;
+    Ok(result.to_text(version)?)
+}
+
+/// A container's namespace that is the plugin's own is a mistake of the caller, and acting on it
+/// would take the host's interfaces for the container's. The reference finds out after it has
+/// acted.
+fn refuse_own_netns(env: &Environment) -> Result<(), CniError> {
+    if env.netns.is_empty() || env.overrides_netns_check() {
+        return Ok(());
+    }
+    let identity = |path: &Path| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|file| (file.dev(), file.ino()))
+    };
+    let theirs = identity(Path::new(&env.netns));
+    if theirs.is_some() && theirs == identity(Path::new("/proc/self/ns/net")) {
+        let msg = "plugin's netns and netns from CNI_NETNS should not be the same";
+        return Err(
+            CniError::new(ErrorCode::INVALID_NETNS, msg).with_details(format!(
+                "CNI_NETNS is {}; CNI_NETNS_OVERRIDE=1 turns this check off",
+                env.netns
+            )),
+        );
+    }
+    Ok(())
+}
+
+fn version_reply(info: PluginInfo) -> String {
+    let supported: Vec<&str> = info
+        .supported
+        .iter()
+        .map(|version| version.as_str())
+        .collect();
+    let reply = serde_json::json!({
+        "cniVersion": SpecVersion::LATEST.as_str(),
+        "supportedVersions": supported,
+    });
+    format!("{reply}\n")
+}
+
+#[cfg(test)]
+mod tests;
