@@ -1,1 +1,32 @@
-//! Being built.
+//! Everything the plugins ask of the kernel's routing subsystem.
+//!
+//! One blocking [`Socket`] for each namespace; it needs no entering once it is open. What is to be
+//! changed is a [`Change`], a value that can be printed, sent alone or sent with others. Requests
+//! are made with rtnetlink's builders; replies are read here, see `frame.rs`.
+
+mod address;
+mod change;
+mod error;
+mod frame;
+mod link;
+mod mac;
+mod ns;
+mod route;
+mod socket;
+pub mod sysctl;
+mod wait;
+
+pub use address::{Address, Dad, add_address, delete_address};
+pub use change::{BatchError, Change};
+pub use error::{Cause, NetlinkError, Op};
+pub use frame::Malformed;
+pub use link::{
+    BridgeInfo, BridgePort, CreateBridge, CreateLink, CreateVeth, Link, LinkId, LinkKind,
+    OperState, PortFlags, VethEnd, VethPair, VlanRange, VlanSide, add_vlans, delete_link,
+    delete_vlans, set_alias, set_down, set_mac, set_master, set_mtu, set_port, set_promiscuous,
+    set_up,
+};
+pub use mac::random_mac;
+pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};
+pub use route::{MAIN_TABLE, Route, RouteFilter, SCOPE_LINK};
+pub use socket::{DEFAULT_TIMEOUT, Reply, Socket};

@@ -1,0 +1,257 @@
+//! What can go wrong between us and the kernel.
+
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+
+use crate::frame::Malformed;
+
+/// What was being done. Its Display is a verb phrase that the subject completes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the Display text says it")]
+pub enum Op {
+    OpenSocket,
+    CreateBridge,
+    CreateVeth,
+    CreateLink,
+    DeleteLink,
+    SetUp,
+    SetDown,
+    SetPromiscuous,
+    SetMac,
+    SetMtu,
+    SetMaster,
+    SetAlias,
+    SetPort,
+    AddVlan,
+    DeleteVlan,
+    ListVlans,
+    FindLink,
+    ListLinks,
+    AddAddress,
+    DeleteAddress,
+    ListAddresses,
+    AddRoute,
+    DeleteRoute,
+    ListRoutes,
+    Subscribe,
+    WaitForLink,
+    WaitForAddress,
+    Announce,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenSocket => "open",
+            Self::CreateBridge => "create bridge",
+            Self::CreateVeth => "create veth pair",
+            Self::CreateLink => "create link",
+            Self::DeleteLink => "delete link",
+            Self::SetUp => "set up link",
+            Self::SetDown => "set down link",
+            Self::SetPromiscuous => "set promiscuous mode of",
+            Self::SetMac => "set MAC address of",
+            Self::SetMtu => "set MTU of",
+            Self::SetMaster => "set master of",
+            Self::SetAlias => "set alias of",
+            Self::SetPort => "set bridge port flags of",
+            Self::AddVlan => "add VLAN",
+            Self::DeleteVlan => "delete VLAN",
+            Self::ListVlans => "list VLANs of",
+            Self::FindLink => "find link",
+            Self::ListLinks => "list links",
+            Self::AddAddress => "add address",
+            Self::DeleteAddress => "delete address",
+            Self::ListAddresses => "list addresses",
+            Self::AddRoute => "add route",
+            Self::DeleteRoute => "delete route",
+            Self::ListRoutes => "list routes",
+            Self::Subscribe => "subscribe to",
+            Self::WaitForLink => "wait for link",
+            Self::WaitForAddress => "wait for address",
+            Self::Announce => "announce",
+        })
+    }
+}
+
+/// Something that rtnetlink was asked for and did not happen.
+///
+/// Displays as the operation and its subject; [`source`](std::error::Error::source) has the
+/// kernel's words.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {op} {subject}")]
+pub struct NetlinkError {
+    /// What was being done.
+    pub op: Op,
+    /// To what: `cni0`, `10.1.0.5/24 dev eth0`.
+    pub subject: String,
+    /// Why it did not happen.
+    #[source]
+    pub cause: Cause,
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The kernel refused it.
+    Kernel {
+        /// The positive error number.
+        errno: i32,
+        /// The kernel's own words, out of the extended acknowledgement.
+        message: Option<String>,
+    },
+    /// The socket failed.
+    Io(io::Error),
+    /// The reply makes no sense.
+    Decode(Malformed),
+    /// No reply, or no event, before the deadline.
+    Timeout,
+    /// The state changed under each of several attempts to read it.
+    Interrupted,
+    /// Duplicate address detection found another owner of the IPv6 address.
+    Duplicate,
+}
+
+impl Cause {
+    /// The cause behind an error of the socket.
+    pub(crate) fn io(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io(error),
+        }
+    }
+
+    /// The same cause for another request of the same batch.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Kernel { errno, message } => Self::Kernel {
+                errno: *errno,
+                message: message.clone(),
+            },
+            Self::Io(error) => Self::Io(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+            Self::Decode(malformed) => Self::Decode(*malformed),
+            Self::Timeout => Self::Timeout,
+            Self::Interrupted => Self::Interrupted,
+            Self::Duplicate => Self::Duplicate,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel { errno, message } => {
+                f.write_str(&strerror(*errno))?;
+                match message {
+                    Some(words) => write!(f, ": {words}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Io(error) => f.write_str(&describe(error)),
+            Self::Decode(malformed) => malformed.fmt(f),
+            Self::Timeout => f.write_str("no answer before the deadline"),
+            Self::Interrupted => f.write_str("the state kept changing while it was read"),
+            Self::Duplicate => f.write_str("the address is already in use on the link"),
+        }
+    }
+}
+
+impl std::error::Error for Cause {}
+
+/// The C library's text for an error number.
+pub(crate) fn strerror(errno: i32) -> String {
+    describe(&io::Error::from_raw_os_error(errno))
+}
+
+/// An I/O error without Rust's `(os error N)`.
+pub(crate) fn describe(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if error.raw_os_error().is_some()
+        && let Some(at) = text.rfind(" (os error ")
+    {
+        text.truncate(at);
+    }
+    text
+}
+
+impl NetlinkError {
+    /// The error number, if the kernel gave one.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match &self.cause {
+            Cause::Kernel { errno, .. } => Some(Errno::from_raw(*errno)),
+            Cause::Io(error) => error.raw_os_error().map(Errno::from_raw),
+            _ => None,
+        }
+    }
+
+    /// The thing to be made is already there.
+    #[must_use]
+    pub fn is_exists(&self) -> bool {
+        self.errno() == Some(Errno::EEXIST)
+    }
+
+    /// The thing to be changed or deleted is not there: for a deletion, success.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(
+                Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL | Errno::ENXIO
+            )
+        )
+    }
+
+    /// The same may work later (CNI error code 11).
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.cause, Cause::Timeout | Cause::Interrupted)
+            || matches!(
+                self.errno(),
+                Some(Errno::EBUSY | Errno::ENOBUFS | Errno::EAGAIN | Errno::ENOMEM)
+            )
+    }
+
+    /// What the person who reads the error can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let v6 = self.subject.contains("::");
+        Some(match (self.errno()?, self.op) {
+            (Errno::EPERM, _) => "the plugin needs CAP_NET_ADMIN in the network namespace",
+            (Errno::EOPNOTSUPP, Op::CreateBridge) => {
+                "this kernel has no support for bridges, or none for VLAN filtering on them \
+                 (CONFIG_BRIDGE, CONFIG_BRIDGE_VLAN_FILTERING)"
+            }
+            (Errno::EOPNOTSUPP, Op::AddVlan | Op::DeleteVlan) => {
+                "this kernel has no support for VLAN filtering on bridges \
+                 (CONFIG_BRIDGE_VLAN_FILTERING), or the link is not a bridge port"
+            }
+            (Errno::EOPNOTSUPP, Op::CreateVeth | Op::CreateLink) => {
+                "this kernel has no support for this kind of link, or its module is not loaded"
+            }
+            (Errno::EACCES, Op::AddAddress) => {
+                "IPv6 is disabled on the interface by the sysctl disable_ipv6"
+            }
+            (Errno::EEXIST, Op::CreateVeth) => {
+                "one of the two interface names is taken in its namespace"
+            }
+            (Errno::EEXIST, Op::AddRoute) => "the same route is already there",
+            (Errno::ENETUNREACH | Errno::EHOSTUNREACH, Op::AddRoute) => {
+                "the gateway is not reachable through an address of the interface"
+            }
+            (Errno::ENETDOWN, Op::AddRoute) => "the interface is down",
+            (Errno::EINVAL, Op::AddRoute) if v6 => {
+                "the gateway must be a neighbour, not an address of this machine"
+            }
+            (Errno::ENFILE | Errno::EMFILE, _) => "too many open files",
+            _ => return None,
+        })
+    }
+}

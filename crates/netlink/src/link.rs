@@ -1,0 +1,422 @@
+//! Network interfaces: what there is, and the requests that change one.
+
+mod create;
+mod port;
+mod vlan;
+
+use std::fmt;
+
+use cni_types::{IfName, MacAddr};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use nix::libc;
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+
+pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
+pub use self::port::{PortFlags, set_port};
+pub use self::vlan::{VlanRange, VlanSide, add_vlans, delete_vlans};
+use crate::change::Change;
+use crate::error::{NetlinkError, Op};
+use crate::frame::{Attrs, Frame, text_of, u16_at, u32_at};
+use crate::socket::{Query, Socket};
+
+/// Bytes of `struct ifinfomsg`.
+const HEADER: usize = 16;
+/// `RTEXT_FILTER_SKIP_STATS`: counters are most of a link's message and nobody here reads them.
+const SKIP_STATS: u32 = 1 << 3;
+
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+const INFO_SLAVE_KIND: u16 = 4;
+const INFO_SLAVE_DATA: u16 = 5;
+const BR_VLAN_FILTERING: u16 = 7;
+const BR_VLAN_DEFAULT_PVID: u16 = 39;
+
+/// Which link a request is about: the index for the kernel, the name for people.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinkId {
+    /// The interface index in its namespace.
+    pub index: u32,
+    /// The interface name.
+    pub name: String,
+}
+
+impl LinkId {
+    /// A link known by index and name.
+    pub fn new(index: u32, name: impl Into<String>) -> Self {
+        Self {
+            index,
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The operational state of RFC 2863, as in `IFLA_OPERSTATE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the words of RFC 2863")]
+pub enum OperState {
+    Unknown,
+    NotPresent,
+    Down,
+    LowerLayerDown,
+    Testing,
+    Dormant,
+    Up,
+}
+
+impl From<u8> for OperState {
+    fn from(value: u8) -> Self {
+        match value {
+            1 => Self::NotPresent,
+            2 => Self::Down,
+            3 => Self::LowerLayerDown,
+            4 => Self::Testing,
+            5 => Self::Dormant,
+            6 => Self::Up,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What a link has as a port of a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Its flags.
+    pub flags: PortFlags,
+    /// The spanning tree state: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking.
+    pub state: u8,
+}
+
+/// What a bridge has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BridgeInfo {
+    /// Whether it sorts frames by VLAN. False also where the kernel cannot.
+    pub vlan_filtering: bool,
+    /// The VLAN that a new port gets; `None` where the kernel has no VLAN filtering.
+    pub default_pvid: Option<u16>,
+}
+
+/// A network interface, as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The interface index in its namespace.
+    pub index: u32,
+    /// The interface name.
+    pub name: String,
+    /// `bridge`, `veth`, ...; `None` for hardware and for `lo`.
+    pub kind: Option<String>,
+    /// The hardware address, if it is one of Ethernet.
+    pub mac: Option<MacAddr>,
+    /// The MTU in bytes.
+    pub mtu: u32,
+    /// The index of the bridge, bond or VRF that it belongs to.
+    pub master: Option<u32>,
+    /// The index of the peer (veth) or parent (VLAN, macvlan), in the namespace
+    /// [`peer_netns`](Self::peer_netns).
+    pub peer: Option<u32>,
+    /// The id, relative to this namespace, of the namespace that [`peer`](Self::peer) is in; `None`
+    /// is this one.
+    pub peer_netns: Option<i32>,
+    /// `IFF_*`.
+    pub flags: u32,
+    /// The operational state.
+    pub operstate: OperState,
+    /// The alias, free text.
+    pub alias: Option<String>,
+    /// Set for a bridge port.
+    pub port: Option<BridgePort>,
+    /// Set for a bridge.
+    pub bridge: Option<BridgeInfo>,
+}
+
+impl Link {
+    /// Index and name.
+    #[must_use]
+    pub fn id(&self) -> LinkId {
+        LinkId::new(self.index, self.name.as_str())
+    }
+
+    /// Whether it is administratively up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.flags & LinkFlags::Up.bits() != 0
+    }
+
+    /// Whether it was asked to take frames for any destination.
+    #[must_use]
+    pub fn is_promiscuous(&self) -> bool {
+        self.flags & LinkFlags::Promisc.bits() != 0
+    }
+
+    /// Whether it is the loopback interface.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.flags & LinkFlags::Loopback.bits() != 0
+    }
+
+    /// Whether it is of this kind.
+    #[must_use]
+    pub fn is_kind(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+
+    /// Reads an `RTM_NEWLINK`; anything else gives `None`.
+    pub(crate) fn parse(frame: Frame<'_>) -> Option<Self> {
+        if frame.kind != libc::RTM_NEWLINK {
+            return None;
+        }
+        let mut link = Self::from_header(frame.payload)?;
+        for (kind, value) in Attrs::new(frame.payload.get(HEADER..)?) {
+            link.take(kind, value);
+        }
+        Some(link)
+    }
+
+    fn from_header(payload: &[u8]) -> Option<Self> {
+        Some(Self {
+            index: u32_at(payload, 4)?,
+            flags: u32_at(payload, 8)?,
+            name: String::new(),
+            kind: None,
+            mac: None,
+            mtu: 0,
+            master: None,
+            peer: None,
+            peer_netns: None,
+            operstate: OperState::Unknown,
+            alias: None,
+            port: None,
+            bridge: None,
+        })
+    }
+
+    fn take(&mut self, kind: u16, value: &[u8]) {
+        match kind {
+            libc::IFLA_IFNAME => self.name = text_of(value),
+            libc::IFLA_ADDRESS => {
+                self.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr::new);
+            }
+            libc::IFLA_MTU => self.mtu = u32_at(value, 0).unwrap_or(0),
+            libc::IFLA_MASTER => self.master = u32_at(value, 0).filter(|index| *index != 0),
+            // 0 for a veth whose peer is going away; its own index for what has no parent.
+            libc::IFLA_LINK => {
+                self.peer = u32_at(value, 0).filter(|index| *index != 0);
+            }
+            libc::IFLA_LINK_NETNSID => self.peer_netns = u32_at(value, 0).map(u32::cast_signed),
+            libc::IFLA_OPERSTATE => {
+                self.operstate = value.first().copied().unwrap_or(0).into();
+            }
+            libc::IFLA_IFALIAS => self.alias = Some(text_of(value)),
+            libc::IFLA_LINKINFO => self.take_info(value),
+            _ => {}
+        }
+    }
+
+    fn take_info(&mut self, info: &[u8]) {
+        let mut port_of = None;
+        // The kernel writes each kind in front of its data.
+        for (kind, value) in Attrs::new(info) {
+            match kind {
+                INFO_KIND => self.kind = Some(text_of(value)),
+                INFO_DATA if self.is_kind("bridge") => self.bridge = Some(parse_bridge(value)),
+                INFO_SLAVE_KIND => port_of = Some(text_of(value)),
+                INFO_SLAVE_DATA if port_of.as_deref() == Some("bridge") => {
+                    self.port = Some(port::parse(value));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn parse_bridge(data: &[u8]) -> BridgeInfo {
+    let mut bridge = BridgeInfo::default();
+    for (kind, value) in Attrs::new(data) {
+        match kind {
+            BR_VLAN_FILTERING => bridge.vlan_filtering = value.first().is_some_and(|on| *on != 0),
+            BR_VLAN_DEFAULT_PVID => bridge.default_pvid = u16_at(value, 0),
+            _ => {}
+        }
+    }
+    bridge
+}
+
+/// `struct ifinfomsg` and attributes of a request for links.
+pub(crate) fn get_body(family: u8, index: u32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = vec![0; HEADER];
+    if let Some(slot) = body.first_mut() {
+        *slot = family;
+    }
+    if let Some(slot) = body.get_mut(4..8) {
+        slot.copy_from_slice(&index.to_ne_bytes());
+    }
+    for (kind, value) in attributes {
+        let len = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        body.extend_from_slice(&len.to_ne_bytes());
+        body.extend_from_slice(&kind.to_ne_bytes());
+        body.extend_from_slice(value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    body
+}
+
+impl Socket {
+    /// The link of that name; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn find_link(&self, name: &IfName) -> Result<Option<Link>, NetlinkError> {
+        let mut text = name.as_str().as_bytes().to_vec();
+        text.push(0);
+        self.find(name, 0, &[(libc::IFLA_IFNAME, &text)])
+    }
+
+    /// The link with that index; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn find_link_by_index(&self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        self.find(&format_args!("with index {index}"), index, &[])
+    }
+
+    fn find(
+        &self,
+        subject: &dyn fmt::Display,
+        index: u32,
+        by: &[(u16, &[u8])],
+    ) -> Result<Option<Link>, NetlinkError> {
+        let mask = SKIP_STATS.to_ne_bytes();
+        let attributes = [by, &[(libc::IFLA_EXT_MASK, &mask)]].concat();
+        let query = Query {
+            op: Op::FindLink,
+            subject,
+            kind: libc::RTM_GETLINK,
+            body: &get_body(0, index, &attributes),
+        };
+        match self.get(&query, Link::parse) {
+            Err(error) if error.is_gone() => Ok(None),
+            other => other,
+        }
+    }
+
+    /// All links of the namespace.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the links kept changing.
+    pub fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        self.list(&"of the namespace", &[], |_link| true)
+    }
+
+    /// The ports of a bridge.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the links kept changing.
+    pub fn bridge_ports(&self, bridge: &LinkId) -> Result<Vec<Link>, NetlinkError> {
+        let master = bridge.index.to_ne_bytes();
+        self.list(
+            &format_args!("of bridge {bridge}"),
+            &[(libc::IFLA_MASTER, &master)],
+            // Kernels before 4.20 do not filter.
+            |link| link.master == Some(bridge.index),
+        )
+    }
+
+    fn list(
+        &self,
+        subject: &dyn fmt::Display,
+        by: &[(u16, &[u8])],
+        keep: impl Fn(&Link) -> bool,
+    ) -> Result<Vec<Link>, NetlinkError> {
+        let mask = SKIP_STATS.to_ne_bytes();
+        let attributes = [by, &[(libc::IFLA_EXT_MASK, &mask)]].concat();
+        let query = Query {
+            op: Op::ListLinks,
+            subject,
+            kind: libc::RTM_GETLINK,
+            body: &get_body(0, 0, &attributes),
+        };
+        self.dump(&query, |frame, all| {
+            all.extend(Link::parse(frame).filter(&keep));
+        })
+    }
+}
+
+/// Deletes a link, and with a veth its peer.
+#[must_use]
+pub fn delete_link(link: &LinkId) -> Change {
+    let message = LinkUnspec::new_with_index(link.index).build();
+    Change::new(
+        Op::DeleteLink,
+        link.to_string(),
+        libc::RTM_DELLINK,
+        0,
+        &message,
+    )
+}
+
+/// Sets a link up: `ip link set dev LINK up`.
+#[must_use]
+pub fn set_up(link: &LinkId) -> Change {
+    set(Op::SetUp, link, LinkMessageBuilder::up)
+}
+
+/// Sets a link down.
+#[must_use]
+pub fn set_down(link: &LinkId) -> Change {
+    set(Op::SetDown, link, LinkMessageBuilder::down)
+}
+
+/// Makes a link take frames for any destination, or no more.
+#[must_use]
+pub fn set_promiscuous(link: &LinkId, on: bool) -> Change {
+    set(Op::SetPromiscuous, link, |builder| builder.promiscuous(on))
+}
+
+/// Sets a link's hardware address.
+#[must_use]
+pub fn set_mac(link: &LinkId, mac: MacAddr) -> Change {
+    set(Op::SetMac, link, |builder| {
+        builder.address(mac.bytes().to_vec())
+    })
+}
+
+/// Sets a link's MTU in bytes.
+#[must_use]
+pub fn set_mtu(link: &LinkId, mtu: u32) -> Change {
+    set(Op::SetMtu, link, |builder| builder.mtu(mtu))
+}
+
+/// Makes a link a port of a bridge, or of nothing.
+#[must_use]
+pub fn set_master(link: &LinkId, master: Option<u32>) -> Change {
+    set(Op::SetMaster, link, |builder| {
+        builder.controller(master.unwrap_or(0))
+    })
+}
+
+/// Sets a link's alias, free text of at most 255 bytes. An empty one takes it away.
+#[must_use]
+pub fn set_alias(link: &LinkId, alias: &str) -> Change {
+    set(Op::SetAlias, link, |builder| {
+        // Without its terminating zero: the kernel counts that as text.
+        builder.append_extra_attribute(LinkAttribute::Other(netlink_packet_core::DefaultNla::new(
+            libc::IFLA_IFALIAS,
+            alias.as_bytes().to_vec(),
+        )))
+    })
+}
+
+fn set(
+    op: Op,
+    link: &LinkId,
+    with: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
+) -> Change {
+    let message: LinkMessage = with(LinkUnspec::new_with_index(link.index)).build();
+    Change::new(op, link.to_string(), libc::RTM_SETLINK, 0, &message)
+}

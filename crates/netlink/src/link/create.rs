@@ -1,0 +1,227 @@
+//! Making links, each with everything it is to have in one request.
+
+use cni_types::{IfName, MacAddr};
+use netlink_packet_route::link::{InfoBridge, InfoData, InfoKind, InfoVeth, LinkMessage};
+use nix::libc;
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::{Link, LinkId};
+use crate::change::Change;
+use crate::error::{Cause, NetlinkError, Op};
+use crate::frame::wire;
+use crate::ns::NetNs;
+use crate::socket::{Reply, Socket};
+
+/// Must not exist. The echo tells the index without another request (Linux 6.2 and later).
+const CREATE: u16 = wire(libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ECHO);
+
+/// A bridge to be made.
+#[derive(Debug, Clone)]
+pub struct CreateBridge {
+    /// Its name.
+    pub name: IfName,
+    /// Its hardware address. One that is given stays; one that the kernel chose follows the ports.
+    pub mac: Option<MacAddr>,
+    /// Its MTU in bytes; without one it follows the ports.
+    pub mtu: Option<u32>,
+    /// Whether it sorts frames by VLAN.
+    pub vlan_filtering: bool,
+    /// Whether it is set up.
+    pub up: bool,
+}
+
+impl CreateBridge {
+    /// The request.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        let mut builder = LinkMessageBuilder::<LinkBridge>::new(self.name.as_str());
+        if self.vlan_filtering {
+            // Not sent otherwise: kernels without CONFIG_BRIDGE_VLAN_FILTERING refuse even "off".
+            builder =
+                builder.set_info_data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]));
+        }
+        let message = common(builder, self.mac, self.mtu, self.up).build();
+        Change::new(
+            Op::CreateBridge,
+            self.name.to_string(),
+            libc::RTM_NEWLINK,
+            CREATE,
+            &message,
+        )
+    }
+}
+
+/// One end of a veth pair.
+#[derive(Debug, Clone)]
+pub struct VethEnd {
+    /// Its name.
+    pub name: IfName,
+    /// Its hardware address; the kernel chooses one at random.
+    pub mac: Option<MacAddr>,
+    /// Whether it is set up.
+    pub up: bool,
+}
+
+/// A veth pair to be made, both ends in their final namespaces: nothing is moved or renamed after.
+#[derive(Debug, Clone)]
+pub struct CreateVeth {
+    /// The end in the namespace of the socket.
+    pub host: VethEnd,
+    /// The other end.
+    pub container: VethEnd,
+    /// The namespace of the other end; `None` is that of the socket.
+    pub netns: Option<NetNs>,
+    /// The MTU of both ends in bytes.
+    pub mtu: Option<u32>,
+    /// The index of the bridge that the host end becomes a port of.
+    pub master: Option<u32>,
+}
+
+impl CreateVeth {
+    /// The request.
+    ///
+    /// The kernel sets each end up before the host end joins its bridge, so that the port forwards
+    /// from its first moment.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        let mut builder = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth)
+            .name(self.host.name.to_string())
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(self.peer())));
+        if let Some(master) = self.master {
+            builder = builder.controller(master);
+        }
+        let message = common(builder, self.host.mac, self.mtu, self.host.up).build();
+        let subject = format!("{} and {}", self.host.name, self.container.name);
+        Change::new(Op::CreateVeth, subject, libc::RTM_NEWLINK, CREATE, &message)
+            .holding(self.netns.clone())
+    }
+
+    fn peer(&self) -> LinkMessage {
+        let end = &self.container;
+        let mut builder = LinkUnspec::new_with_name(end.name.as_str());
+        if let Some(ns) = &self.netns {
+            builder = builder.setns_by_fd(ns.as_fd().as_raw_fd());
+        }
+        common(builder, end.mac, self.mtu, end.up).build()
+    }
+}
+
+/// The two ends of a new veth pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethPair {
+    /// The end in the namespace of the socket.
+    pub host: LinkId,
+    /// The other end; its index is in its own namespace.
+    pub container: LinkId,
+}
+
+/// The kinds of link that need a parent and little else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkKind {
+    /// A link that drops what it is given.
+    Dummy,
+}
+
+/// A link of another kind to be made.
+#[derive(Debug, Clone)]
+pub struct CreateLink {
+    /// Its name.
+    pub name: IfName,
+    /// Its kind.
+    pub kind: LinkKind,
+    /// Its hardware address; the kernel chooses one at random.
+    pub mac: Option<MacAddr>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Whether it is set up.
+    pub up: bool,
+}
+
+impl CreateLink {
+    /// The request.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        let kind = match self.kind {
+            LinkKind::Dummy => InfoKind::Dummy,
+        };
+        let subject = format!("{} of kind {kind}", self.name);
+        let builder =
+            LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(kind).name(self.name.to_string());
+        let message = common(builder, self.mac, self.mtu, self.up).build();
+        Change::new(Op::CreateLink, subject, libc::RTM_NEWLINK, CREATE, &message)
+    }
+}
+
+impl Socket {
+    /// Makes a bridge.
+    ///
+    /// # Errors
+    /// The kernel refuses it; [`is_exists`](NetlinkError::is_exists) if the name is taken.
+    pub fn create_bridge(&self, bridge: &CreateBridge) -> Result<LinkId, NetlinkError> {
+        let change = bridge.change();
+        let reply = self.request(&change)?;
+        Ok(self.created(&change, reply, &bridge.name)?.id())
+    }
+
+    /// Makes a veth pair.
+    ///
+    /// # Errors
+    /// The kernel refuses it; [`is_exists`](NetlinkError::is_exists) if either name is taken. Then
+    /// neither end was made.
+    pub fn create_veth(&self, veth: &CreateVeth) -> Result<VethPair, NetlinkError> {
+        let change = veth.change();
+        let reply = self.request(&change)?;
+        let host = self.created(&change, reply, &veth.host.name)?;
+        let gone = || {
+            change.failed(Cause::Kernel {
+                errno: libc::ENODEV,
+                message: None,
+            })
+        };
+        let container = LinkId::new(host.peer.ok_or_else(gone)?, veth.container.name.as_str());
+        Ok(VethPair {
+            host: host.id(),
+            container,
+        })
+    }
+
+    /// Makes a link of another kind.
+    ///
+    /// # Errors
+    /// The kernel refuses it; [`is_exists`](NetlinkError::is_exists) if the name is taken.
+    pub fn create_link(&self, link: &CreateLink) -> Result<LinkId, NetlinkError> {
+        let change = link.change();
+        let reply = self.request(&change)?;
+        Ok(self.created(&change, reply, &link.name)?.id())
+    }
+
+    /// The new link, out of the echo or, from an older kernel, by its name.
+    fn created(&self, change: &Change, reply: Reply, name: &IfName) -> Result<Link, NetlinkError> {
+        if let Some(link) = reply.echo.filter(|link| link.name == name.as_str()) {
+            return Ok(link);
+        }
+        self.find_link(name)?.ok_or_else(|| {
+            change.failed(Cause::Kernel {
+                errno: libc::ENODEV,
+                message: None,
+            })
+        })
+    }
+}
+
+fn common<T>(
+    mut builder: LinkMessageBuilder<T>,
+    mac: Option<MacAddr>,
+    mtu: Option<u32>,
+    up: bool,
+) -> LinkMessageBuilder<T> {
+    if let Some(mac) = mac {
+        builder = builder.address(mac.bytes().to_vec());
+    }
+    if let Some(mtu) = mtu {
+        builder = builder.mtu(mtu);
+    }
+    if up { builder.up() } else { builder }
+}

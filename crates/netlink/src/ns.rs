@@ -1,0 +1,244 @@
+//! Network namespaces: opened by path, compared, and entered on a thread that ends.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{FsType, NSFS_MAGIC, PROC_SUPER_MAGIC, fstatfs};
+
+use crate::error::{NetlinkError, describe};
+use crate::socket::Socket;
+
+/// The stack of the thread that enters a namespace. It runs netlink requests and file writes.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// An open network namespace. Clones share the descriptor.
+#[derive(Debug, Clone)]
+pub struct NetNs {
+    file: Arc<File>,
+    path: Arc<Path>,
+}
+
+/// Which namespace a [`NetNs`] is: two are the same if and only if their ids are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NetNsId {
+    /// The device of the namespace file system.
+    pub dev: u64,
+    /// The inode of the namespace.
+    pub inode: u64,
+}
+
+/// A network namespace could not be opened or entered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetNsError {
+    /// The path cannot be opened.
+    #[error("failed to open netns {path:?}")]
+    Open {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OsError,
+    },
+    /// The path leads to something that is no namespace.
+    #[error("failed to open netns {path:?}: it is not a network namespace")]
+    NotNamespace {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The namespace cannot be entered.
+    #[error("failed to enter netns {path:?}")]
+    Enter {
+        /// The path it was opened by.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OsError,
+    },
+}
+
+/// An error of the operating system. Displays its text, without Rust's `(os error N)`.
+#[derive(Debug)]
+pub struct OsError(pub io::Error);
+
+impl std::fmt::Display for OsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&describe(&self.0))
+    }
+}
+
+impl std::error::Error for OsError {}
+
+impl NetNsError {
+    /// The namespace does not exist, or not any more.
+    ///
+    /// A plain file counts: a bind mount that was undone leaves the file that it covered.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => matches!(
+                source.0.raw_os_error(),
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ESRCH)
+            ),
+            Self::NotNamespace { .. } | Self::Enter { .. } => false,
+        }
+    }
+
+    /// The path exists and leads to something else than a network namespace.
+    #[must_use]
+    pub fn is_not_namespace(&self) -> bool {
+        matches!(self, Self::NotNamespace { .. })
+    }
+
+    /// What the person who reads the error can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Enter { source, .. } if source.0.raw_os_error() == Some(libc::EPERM) => {
+                Some("entering a network namespace needs CAP_SYS_ADMIN")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl NetNs {
+    /// Opens the namespace that `path` leads to, usually a bind mount below `/run/netns` or a
+    /// `/proc/PID/ns/net`.
+    ///
+    /// # Errors
+    /// The path cannot be opened, or leads to something else.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, NetNsError> {
+        let path = path.as_ref();
+        let failed = |source| NetNsError::Open {
+            path: path.to_owned(),
+            source: OsError(source),
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            // A fifo would otherwise block until somebody writes to it.
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)
+            .map_err(failed)?;
+        if !is_network_namespace(&file).map_err(failed)? {
+            return Err(NetNsError::NotNamespace {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self {
+            file: Arc::new(file),
+            path: path.into(),
+        })
+    }
+
+    /// The namespace that the calling thread is in.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted, or no descriptor is left.
+    pub fn current() -> Result<Self, NetNsError> {
+        // Not /proc/self: that is the namespace of the main thread.
+        Self::open("/proc/thread-self/ns/net")
+    }
+
+    /// What tells this namespace from every other.
+    ///
+    /// # Errors
+    /// The descriptor cannot be examined.
+    pub fn id(&self) -> io::Result<NetNsId> {
+        let meta = self.file.metadata()?;
+        Ok(NetNsId {
+            dev: meta.dev(),
+            inode: meta.ino(),
+        })
+    }
+
+    /// Whether both are the same namespace, by whatever paths.
+    ///
+    /// # Errors
+    /// A descriptor cannot be examined.
+    pub fn same_as(&self, other: &Self) -> io::Result<bool> {
+        Ok(self.id()? == other.id()?)
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `body` inside the namespace, on a thread of its own that ends with it. So no failure
+    /// to come back can leave the caller in the wrong namespace.
+    ///
+    /// # Errors
+    /// No thread can be started, or the namespace cannot be entered.
+    ///
+    /// # Panics
+    /// If `body` does.
+    pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
+        let failed = |source| NetNsError::Enter {
+            path: self.path.to_path_buf(),
+            source: OsError(source),
+        };
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("netns".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || self.enter().map(|()| body()))
+                .map_err(failed)?
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic))
+                .map_err(failed)
+        })
+    }
+
+    /// Enters for the rest of the calling thread's life.
+    fn enter(&self) -> io::Result<()> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place: only run() calls it, on a thread that ends"
+        )]
+        setns(self.as_fd(), CloneFlags::CLONE_NEWNET).map_err(Into::into)
+    }
+
+    /// A netlink socket of this namespace. It serves it for ever, from any thread.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the socket not be made.
+    pub fn socket(&self) -> Result<Socket, NetNsSocketError> {
+        Ok(self.run(Socket::open)??.of(self.clone()))
+    }
+}
+
+/// A namespace gave no netlink socket.
+#[derive(Debug, thiserror::Error)]
+pub enum NetNsSocketError {
+    /// It cannot be entered.
+    #[error(transparent)]
+    NetNs(#[from] NetNsError),
+    /// The socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] NetlinkError),
+}
+
+impl AsFd for NetNs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Whether the file is a namespace of the network kind.
+///
+/// `nsfs` has all kinds; `NS_GET_NSTYPE` tells them apart, but an old kernel whose namespaces are
+/// files of procfs has no such request, and setns will say so there.
+fn is_network_namespace(file: &File) -> io::Result<bool> {
+    let fs: FsType = fstatfs(file)?.filesystem_type();
+    Ok(fs == NSFS_MAGIC || (fs == PROC_SUPER_MAGIC && !file.metadata()?.is_dir()))
+}
