@@ -1,1 +1,17 @@
-//! Being built.
+//! What the suites of `tests/` share beyond the test kit: real container runtimes, made private.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    reason = "a test harness reports by panicking, and is called for that too"
+)]
+
+pub mod cgroup;
+pub mod containerd;
+pub mod cri;
+pub mod image;
+pub mod jail;
+pub mod podman;

@@ -121,6 +121,18 @@ impl Snapshot {
         self
     }
 
+    /// The facts that name one of these words (an address, a container id), not as a part of a
+    /// longer word: `10.0.0.2` is not in `10.0.0.255`.
+    #[must_use]
+    pub fn naming(&self, words: &[&str]) -> Vec<&str> {
+        let named = |line: &&str| words.iter().any(|word| names_word(line, word));
+        self.lines
+            .iter()
+            .map(String::as_str)
+            .filter(named)
+            .collect()
+    }
+
     /// The difference in lines that begin with `-` (only before) and `+` (only after).
     #[must_use]
     pub fn diff(&self, after: &Self) -> String {
@@ -147,6 +159,15 @@ impl Snapshot {
         let diff = self.diff(after);
         assert!(diff.is_empty(), "something changed:\n{diff}");
     }
+}
+
+fn names_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '.' || c == ':')
+            && !after.is_some_and(|c| c.is_ascii_alphanumeric())
+    })
 }
 
 fn add_links(lines: &mut Vec<String>, addr_show: &Value) {
@@ -300,6 +321,15 @@ mod tests {
         host.ip("link set vb up");
         host.ip("link del va");
         before.assert_unchanged(&Snapshot::of(host));
+    }
+
+    #[test]
+    fn words_are_found_whole() {
+        assert!(names_word("ip saddr 10.0.0.2 accept", "10.0.0.2"));
+        assert!(names_word("net/fd00::2 0600 \"c1\"", "fd00::2"));
+        assert!(!names_word("prefsrc 10.0.0.255", "10.0.0.2"));
+        assert!(!names_word("110.0.0.2", "10.0.0.2"));
+        assert!(!names_word("fd00::2a", "fd00::2"));
     }
 
     #[test]

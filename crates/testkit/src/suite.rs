@@ -79,6 +79,34 @@ impl Suite {
     }
 }
 
+/// Makes one test for each suite of binaries out of each function: `ours::name`, `reference::name`.
+///
+/// ```
+/// use cni_testkit::{Suite, suites};
+///
+/// fn has_plugins(suite: &Suite, plugin_type: &str) {
+///     assert!(suite.bin_dir().join(plugin_type).exists());
+/// }
+///
+/// suites! {
+///     has_bridge => |suite| has_plugins(suite, "bridge");
+///     has_loopback => |suite| has_plugins(suite, "loopback");
+/// }
+/// ```
+#[macro_export]
+macro_rules! suites {
+    ($($name:ident => |$suite:ident| $call:expr;)+) => {
+        mod ours {
+            use super::*;
+            $(#[test] fn $name() { let $suite = &$crate::Suite::ours(); $call })+
+        }
+        mod reference {
+            use super::*;
+            $(#[test] fn $name() { let $suite = &$crate::Suite::reference(); $call })+
+        }
+    };
+}
+
 /// Tests run from `target/<profile>/deps`, binaries are one level up.
 fn built_beside_test() -> PathBuf {
     let test = std::env::current_exe().unwrap();

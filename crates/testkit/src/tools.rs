@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("nsenter", "util-linux"),
     ("tar", "tar"),
 ];
 

@@ -1,0 +1,141 @@
+//! Containers of podman, whose network backend is CNI.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test functions fail by panicking"
+)]
+
+use cni_testkit::{Suite, World, conf};
+use serde_json::{Value, json};
+use tenon_tests::podman::Podman;
+
+const V4: &str = "10.67.0.0/24";
+const V6: &str = "fd67::/64";
+
+/// podman writes configurations of this version itself.
+const VERSION: &str = "0.4.0";
+
+cni_testkit::suites! {
+    containers_reach_each_other_and_leave_nothing => |suite| containers(suite, &[V4]);
+    containers_of_both_families => |suite| containers(suite, &[V4, V6]);
+    address_and_mac_are_as_asked_for => |suite| asked_for(suite);
+    a_second_network_is_joined_and_left => |suite| second_network(suite);
+}
+
+fn network(world: &World, name: &str, bridge: &str, subnets: &[&str]) -> Value {
+    let keys = json!({"bridge": bridge, "ipMasq": true, "hairpinMode": true});
+    let keys = conf::bridge(VERSION)
+        .with(keys)
+        .with(json!({"capabilities": {"ips": true, "mac": true}}));
+    let list = conf::list(VERSION, &[keys.ipam(conf::host_local(world, subnets))]);
+    conf::Conf(list).with(json!({"name": name})).0
+}
+
+fn containers(suite: &Suite, subnets: &[&str]) {
+    let world = World::new();
+    let podman = Podman::new(
+        &world,
+        suite.bin_dir(),
+        &[network(&world, "net1", "tenon0", subnets)],
+    );
+    let ids = ["one", "two"].map(|name| podman.run(name, &["--network", "net1"]));
+    let addresses = ["one", "two"].map(|name| addresses(&podman, name, "net1"));
+    for address in addresses.iter().flatten() {
+        assert!(world.host().ping(address), "no answer from {address}");
+    }
+    for address in &addresses[1] {
+        podman.ok(&["exec", "one", "ping", "-c", "1", "-W", "2", address]);
+    }
+    assert_eq!(addresses[1].len(), subnets.len());
+
+    podman.ok(&["stop", "--time", "0", "one", "two"]);
+    let traces = ids.iter().chain(addresses.iter().flatten());
+    assert_nothing_left(&world, &traces.map(String::as_str).collect::<Vec<_>>());
+
+    podman.ok(&["start", "one"]);
+    let again = self::addresses(&podman, "one", "net1");
+    assert!(world.host().ping(&again[0]));
+    podman.ok(&["rm", "--force", "--time", "0", "one", "two"]);
+    assert_nothing_left(&world, &[&ids[0], &again[0]]);
+}
+
+fn addresses(podman: &Podman, container: &str, network: &str) -> Vec<String> {
+    let attachment = podman.attachment(container, network);
+    let text = |key: &str| attachment[key].as_str().unwrap().to_owned();
+    let mut found = vec![text("IPAddress"), text("GlobalIPv6Address")];
+    found.retain(|address| !address.is_empty());
+    found
+}
+
+/// Bridges with their addresses and the index of the last lease stay by design.
+fn assert_nothing_left(world: &World, traces: &[&str]) {
+    let mut links = world.host().link_names();
+    links.retain(|name| !["lo", "tenon0", "tenon1"].contains(&name.as_str()));
+    assert_eq!(links, Vec::<String>::new());
+    let after = world
+        .snapshot()
+        .tree("/var/lib/cni/results".as_ref())
+        .without("last_reserved_ip");
+    assert_eq!(after.naming(traces), Vec::<&str>::new());
+}
+
+fn asked_for(suite: &Suite) {
+    let world = World::new();
+    let podman = Podman::new(
+        &world,
+        suite.bin_dir(),
+        &[network(&world, "net1", "tenon0", &[V4])],
+    );
+    let (address, mac) = ("10.67.0.77", "02:00:00:00:67:77");
+    let id = podman.run(
+        "one",
+        &["--network", "net1", "--ip", address, "--mac-address", mac],
+    );
+    assert_eq!(podman.attachment("one", "net1")["IPAddress"], address);
+    assert!(world.host().ping(address));
+    let shown = podman.ok(&["exec", "one", "ip", "link", "show", "eth0"]);
+    assert!(shown.contains(mac), "{shown}");
+
+    let taken = podman.try_run(&[
+        "run",
+        "--network",
+        "net1",
+        "--ip",
+        address,
+        tenon_tests::image::NAME,
+    ]);
+    assert!(taken.unwrap_err().contains(address));
+    assert!(
+        world.host().ping(address),
+        "the loser took the address along"
+    );
+    podman.ok(&["rm", "--force", "--time", "0", "--all"]);
+    assert_nothing_left(&world, &[&id, address]);
+}
+
+fn second_network(suite: &Suite) {
+    let world = World::new();
+    let networks = [
+        network(&world, "net1", "tenon0", &[V4]),
+        network(&world, "net2", "tenon1", &["10.68.0.0/24"]),
+    ];
+    let podman = Podman::new(&world, suite.bin_dir(), &networks);
+    let id = podman.run("one", &["--network", "net1"]);
+    podman.ok(&["network", "connect", "net2", "one"]);
+    let (first, second) = (
+        addresses(&podman, "one", "net1"),
+        addresses(&podman, "one", "net2"),
+    );
+    assert!(world.host().ping(&first[0]));
+    assert!(world.host().ping(&second[0]));
+
+    podman.ok(&["network", "disconnect", "net2", "one"]);
+    assert!(
+        world.host().ping(&first[0]),
+        "the first attachment does not work any more"
+    );
+    let left = world.snapshot().without("last_reserved_ip");
+    assert_eq!(left.naming(&[&second[0]]), Vec::<&str>::new());
+    podman.ok(&["rm", "--force", "--time", "0", "one"]);
+    assert_nothing_left(&world, &[&id, &first[0], &second[0]]);
+}
