@@ -1,7 +1,9 @@
-//! Control groups of a test. They cannot be private, so they are named after the test's process.
+//! Control groups of a test. They cannot be private, so they are named after the test's process
+//! and counted within it.
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "tenon-test-";
@@ -16,9 +18,10 @@ pub struct Cgroup {
 impl Cgroup {
     /// Names the parent; the runtime makes it, in whatever hierarchies there are.
     pub fn new() -> Self {
-        Self {
-            name: format!("{PREFIX}{}", std::process::id()),
-        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        Self { name }
     }
 
     /// The path as in `linux.cgroup_parent`, with a leading slash.
@@ -46,7 +49,10 @@ impl Drop for Cgroup {
 fn sweep(hierarchy: &Path, own: &str) {
     for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix(PREFIX) else {
+        let Some(pid) = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next())
+        else {
             continue;
         };
         if name == own || !Path::new("/proc").join(pid).exists() {

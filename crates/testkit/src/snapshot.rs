@@ -173,11 +173,11 @@ fn names_word(line: &str, word: &str) -> bool {
 fn add_links(lines: &mut Vec<String>, addr_show: &Value) {
     for link in addr_show.as_array().unwrap() {
         let name = format!("link {}", link["ifname"].as_str().unwrap());
-        flatten(lines, &name, link);
+        flatten(lines, &name, "", link);
         for address in link["addr_info"].as_array().into_iter().flatten() {
             let local = address["local"].as_str().unwrap_or("?");
             if !local.starts_with("fe80:") {
-                flatten(lines, &format!("{name} address {local}"), address);
+                flatten(lines, &format!("{name} address {local}"), "", address);
             }
         }
     }
@@ -228,21 +228,17 @@ fn without_counters(line: &str) -> &str {
 }
 
 /// One line for each leaf: `link br0 linkinfo.info_kind = "bridge"`.
-fn flatten(lines: &mut Vec<String>, path: &str, value: &Value) {
+fn flatten(lines: &mut Vec<String>, subject: &str, path: &str, value: &Value) {
     let Value::Object(object) = value else {
-        lines.push(format!("{path} = {}", compact(value)));
+        lines.push(format!("{subject} {path} = {}", compact(value)));
         return;
     };
     for (key, value) in object
         .iter()
         .filter(|(key, _)| !VOLATILE.contains(&key.as_str()))
     {
-        let joint = if path.contains('.') || value.is_object() {
-            "."
-        } else {
-            " "
-        };
-        flatten(lines, &format!("{path}{joint}{key}"), value);
+        let joint = if path.is_empty() { "" } else { "." };
+        flatten(lines, subject, &format!("{path}{joint}{key}"), value);
     }
 }
 

@@ -1,8 +1,11 @@
 //! Directories of plugin binaries: ours, and the reference's.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::runner::Runner;
+use crate::world::World;
 
 /// A directory of plugin binaries that a test runs over.
 #[derive(Debug, Clone)]
@@ -51,6 +54,21 @@ impl Suite {
         Self {
             name,
             bin_dir: bin_dir.to_owned(),
+        }
+    }
+
+    /// Plugins from several suites in one directory of `world`, as after half an upgrade:
+    /// `Suite::mixed(&world, &[("bridge", &ours), ("host-local", &reference)])`.
+    #[must_use]
+    pub fn mixed(world: &World, plugins: &[(&str, &Self)]) -> Self {
+        let bin_dir = world.dir().join("mixed");
+        fs::create_dir_all(&bin_dir).unwrap();
+        for (plugin_type, suite) in plugins {
+            symlink(suite.bin_dir.join(plugin_type), bin_dir.join(plugin_type)).unwrap();
+        }
+        Self {
+            name: "mixed",
+            bin_dir,
         }
     }
 
