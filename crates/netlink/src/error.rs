@@ -25,6 +25,7 @@ pub enum Op {
     SetMaster,
     SetAlias,
     SetPort,
+    SetConf,
     AddVlan,
     DeleteVlan,
     ListVlans,
@@ -58,6 +59,7 @@ impl fmt::Display for Op {
             Self::SetMaster => "set master of",
             Self::SetAlias => "set alias of",
             Self::SetPort => "set bridge port flags of",
+            Self::SetConf => "set IPv4 settings of",
             Self::AddVlan => "add VLAN",
             Self::DeleteVlan => "delete VLAN",
             Self::ListVlans => "list VLANs of",
@@ -117,6 +119,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// A refusal that the kernel did not put into words.
+    pub(crate) fn refused(errno: i32) -> Self {
+        Self::Kernel {
+            errno,
+            message: None,
+        }
+    }
+
     /// The cause behind an error of the socket.
     pub(crate) fn io(error: io::Error) -> Self {
         match error.kind() {

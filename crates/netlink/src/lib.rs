@@ -5,6 +5,7 @@
 //! are made with rtnetlink's builders; replies are read here, see `frame.rs`.
 
 mod address;
+mod announce;
 mod change;
 mod error;
 mod frame;
@@ -15,16 +16,17 @@ mod route;
 mod socket;
 pub mod sysctl;
 mod wait;
+mod wire;
 
 pub use address::{Address, Dad, add_address, delete_address};
 pub use change::{BatchError, Change};
 pub use error::{Cause, NetlinkError, Op};
 pub use frame::Malformed;
 pub use link::{
-    BridgeInfo, BridgePort, CreateBridge, CreateLink, CreateVeth, Link, LinkId, LinkKind,
+    BridgeInfo, BridgePort, CreateBridge, CreateLink, CreateVeth, Ipv4Conf, Link, LinkId, LinkKind,
     OperState, PortFlags, VethEnd, VethPair, VlanRange, VlanSide, add_vlans, delete_link,
-    delete_vlans, set_alias, set_down, set_mac, set_master, set_mtu, set_port, set_promiscuous,
-    set_up,
+    delete_vlans, set_alias, set_down, set_ipv4_conf, set_mac, set_master, set_mtu, set_port,
+    set_promiscuous, set_up,
 };
 pub use mac::random_mac;
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};

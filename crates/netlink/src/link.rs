@@ -1,5 +1,6 @@
 //! Network interfaces: what there is, and the requests that change one.
 
+mod conf;
 mod create;
 mod port;
 mod vlan;
@@ -11,6 +12,8 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use nix::libc;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
+pub(crate) use self::conf::attribute as conf_attribute;
+pub use self::conf::{Ipv4Conf, set_ipv4_conf};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
 pub use self::port::{PortFlags, set_port};
 pub use self::vlan::{VlanRange, VlanSide, add_vlans, delete_vlans};
@@ -129,6 +132,8 @@ pub struct Link {
     pub operstate: OperState,
     /// The alias, free text.
     pub alias: Option<String>,
+    /// The IPv4 setting `arp_notify`.
+    pub arp_notify: u32,
     /// Set for a bridge port.
     pub port: Option<BridgePort>,
     /// Set for a bridge.
@@ -191,6 +196,7 @@ impl Link {
             peer_netns: None,
             operstate: OperState::Unknown,
             alias: None,
+            arp_notify: 0,
             port: None,
             bridge: None,
         })
@@ -213,6 +219,9 @@ impl Link {
                 self.operstate = value.first().copied().unwrap_or(0).into();
             }
             libc::IFLA_IFALIAS => self.alias = Some(text_of(value)),
+            libc::IFLA_AF_SPEC => {
+                self.arp_notify = conf::parse(value, Ipv4Conf::ArpNotify).unwrap_or(0);
+            }
             libc::IFLA_LINKINFO => self.take_info(value),
             _ => {}
         }

@@ -129,18 +129,27 @@ impl Socket {
         }
     }
 
+    /// Runs `body` in the namespace of the socket.
+    pub(crate) fn inside<T: Send>(
+        &self,
+        body: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
+        match &self.ns {
+            None => body(),
+            Some(ns) => ns.run(body).map_err(io::Error::other).flatten(),
+        }
+    }
+
     /// A second socket in the same namespace that gets the kernel's announcements to `group`.
     pub(crate) fn subscribe(&self, group: u32) -> Result<Self, Cause> {
         let open = || {
-            let socket = Self::connect()?;
+            let mut socket = Self::connect()?;
+            // Without an address of its own it would count as the kernel, which gets nothing.
+            socket.inner.bind_auto()?;
             socket.inner.add_membership(group)?;
             Ok(socket)
         };
-        match &self.ns {
-            None => open(),
-            Some(ns) => ns.run(open).map_err(io::Error::other).flatten(),
-        }
-        .map_err(Cause::io)
+        self.inside(open).map_err(Cause::io)
     }
 
     /// Sends one request and waits for its acknowledgement.

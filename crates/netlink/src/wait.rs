@@ -31,7 +31,7 @@ impl Socket {
     ) -> Result<Link, NetlinkError> {
         let look = || match self.find_link_by_index(link.index)? {
             Some(now) => Ok(wanted(&now).then_some(now)),
-            None => Err(failed(Op::WaitForLink, link, gone())),
+            None => Err(failed(Op::WaitForLink, link, Cause::refused(libc::ENODEV))),
         };
         self.wait((Op::WaitForLink, LINKS), link, deadline, look)
     }
@@ -133,13 +133,6 @@ fn is_about(frame: Frame<'_>, index: u32) -> bool {
         frame.kind,
         libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWADDR | libc::RTM_DELADDR
     ) && u32_at(frame.payload, 4) == Some(index)
-}
-
-fn gone() -> Cause {
-    Cause::Kernel {
-        errno: libc::ENODEV,
-        message: None,
-    }
 }
 
 fn failed(op: Op, subject: &impl ToString, cause: Cause) -> NetlinkError {

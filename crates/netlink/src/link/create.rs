@@ -59,8 +59,6 @@ pub struct VethEnd {
     pub name: IfName,
     /// Its hardware address; the kernel chooses one at random.
     pub mac: Option<MacAddr>,
-    /// Whether it is set up.
-    pub up: bool,
 }
 
 /// A veth pair to be made, both ends in their final namespaces: nothing is moved or renamed after.
@@ -68,7 +66,10 @@ pub struct VethEnd {
 pub struct CreateVeth {
     /// The end in the namespace of the socket.
     pub host: VethEnd,
-    /// The other end.
+    /// Whether the host end is set up.
+    pub host_up: bool,
+    /// The other end. It comes down: the kernel's `veth_open` refuses an end that has no peer yet
+    /// (ENOTCONN), and this end is made first.
     pub container: VethEnd,
     /// The namespace of the other end; `None` is that of the socket.
     pub netns: Option<NetNs>,
@@ -80,9 +81,6 @@ pub struct CreateVeth {
 
 impl CreateVeth {
     /// The request.
-    ///
-    /// The kernel sets each end up before the host end joins its bridge, so that the port forwards
-    /// from its first moment.
     #[must_use]
     pub fn change(&self) -> Change {
         let mut builder = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth)
@@ -91,7 +89,7 @@ impl CreateVeth {
         if let Some(master) = self.master {
             builder = builder.controller(master);
         }
-        let message = common(builder, self.host.mac, self.mtu, self.host.up).build();
+        let message = common(builder, self.host.mac, self.mtu, self.host_up).build();
         let subject = format!("{} and {}", self.host.name, self.container.name);
         Change::new(Op::CreateVeth, subject, libc::RTM_NEWLINK, CREATE, &message)
             .holding(self.netns.clone())
@@ -103,7 +101,7 @@ impl CreateVeth {
         if let Some(ns) = &self.netns {
             builder = builder.setns_by_fd(ns.as_fd().as_raw_fd());
         }
-        common(builder, end.mac, self.mtu, end.up).build()
+        common(builder, end.mac, self.mtu, false).build()
     }
 }
 
@@ -174,12 +172,7 @@ impl Socket {
         let change = veth.change();
         let reply = self.request(&change)?;
         let host = self.created(&change, reply, &veth.host.name)?;
-        let gone = || {
-            change.failed(Cause::Kernel {
-                errno: libc::ENODEV,
-                message: None,
-            })
-        };
+        let gone = || change.failed(Cause::refused(libc::ENODEV));
         let container = LinkId::new(host.peer.ok_or_else(gone)?, veth.container.name.as_str());
         Ok(VethPair {
             host: host.id(),
@@ -202,12 +195,8 @@ impl Socket {
         if let Some(link) = reply.echo.filter(|link| link.name == name.as_str()) {
             return Ok(link);
         }
-        self.find_link(name)?.ok_or_else(|| {
-            change.failed(Cause::Kernel {
-                errno: libc::ENODEV,
-                message: None,
-            })
-        })
+        self.find_link(name)?
+            .ok_or_else(|| change.failed(Cause::refused(libc::ENODEV)))
     }
 }
 
