@@ -2,7 +2,9 @@
 //!
 //! [specification, section 4]: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-4-plugin-delegation
 
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use cni_types::{
 
 use crate::exec::{ExecError, Outcome, Running};
 use crate::request::search_path;
-use crate::{Deadline, Request};
+use crate::{Deadline, Request, Undo};
 
 /// How long the DEL that takes back a failed ADD may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +35,9 @@ pub struct Delegate {
 #[derive(Debug)]
 pub struct RunningAdd {
     delegate: Delegate,
-    running: Running,
+    /// Shared with the undo step, which must not start a DEL while the ADD still runs.
+    running: Rc<RefCell<Option<Running>>>,
+    deadline: Deadline,
 }
 
 impl ToCniError for ExecError {
@@ -78,14 +82,24 @@ impl Delegate {
         })
     }
 
-    /// Starts its ADD.
+    /// Starts its ADD, and registers the DEL that takes it back, whatever comes of it.
     ///
     /// # Errors
     /// The binary cannot be executed.
-    pub fn start_add(&self) -> Result<RunningAdd, CniError> {
+    pub fn start_add(&self, deadline: Deadline, undo: &mut Undo) -> Result<RunningAdd, CniError> {
+        let running = Rc::new(RefCell::new(Some(self.start(Command::Add)?)));
+        let (delegate, unfinished) = (self.clone(), Rc::clone(&running));
+        undo.push(format!("delegate DEL to {}", self.name), move || {
+            if let Some(add) = unfinished.take() {
+                // Its outcome does not matter any more, only that it is over.
+                let _outcome = add.finish(deadline);
+            }
+            delegate.run(Command::Del, Deadline::after(UNDO_TIMEOUT))
+        });
         Ok(RunningAdd {
             delegate: self.clone(),
-            running: self.start(Command::Add)?,
+            running,
+            deadline,
         })
     }
 
@@ -96,12 +110,6 @@ impl Delegate {
     pub fn run(&self, command: Command, deadline: Deadline) -> Result<(), CniError> {
         let outcome = self.start(command)?.finish(deadline)?;
         self.judge(&outcome)
-    }
-
-    /// The step that takes back its ADD, whatever came of it.
-    pub fn undo_add(&self) -> impl FnOnce() -> Result<(), CniError> + 'static {
-        let delegate = self.clone();
-        move || delegate.run(Command::Del, Deadline::after(UNDO_TIMEOUT))
     }
 
     fn start(&self, command: Command) -> Result<Running, CniError> {
@@ -157,8 +165,14 @@ impl RunningAdd {
     ///
     /// # Errors
     /// Its own error; code 6 for anything but one result; 11 at the deadline.
-    pub fn finish(self, deadline: Deadline) -> Result<CniResult, CniError> {
-        let outcome = self.running.finish(deadline)?;
+    pub fn finish(self) -> Result<CniResult, CniError> {
+        let Some(running) = self.running.take() else {
+            return Err(CniError::new(
+                ErrorCode::INTERNAL,
+                "the delegate's ADD was taken back already",
+            ));
+        };
+        let outcome = running.finish(self.deadline)?;
         self.delegate.judge(&outcome)?;
         self.delegate.result_of(&outcome)
     }
@@ -181,3 +195,6 @@ fn excerpt(bytes: &[u8]) -> String {
     let more = if bytes.len() > EXCERPT { "..." } else { "" };
     format!("{:?}{more}", text.trim_end())
 }
+
+#[cfg(test)]
+mod tests;
