@@ -28,6 +28,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cni_types::NetworkName;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 pub use dir::LeaseDir;
 pub use error::{Holder, StoreError};
@@ -66,6 +68,25 @@ impl LeaseStore {
             Err(error) if error.is_not_found() => Ok(None),
             opened => opened.map(Some),
         }
+    }
+
+    /// Whether leases could be written, judged by the permissions of the directory, or of the
+    /// nearest one above it that exists.
+    ///
+    /// # Errors
+    /// They could not: the filesystem is read-only, say, or something on the way is no directory.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        let writable = AccessFlags::W_OK | AccessFlags::X_OK;
+        let absolute = std::path::absolute(&self.dir);
+        let absolute = absolute.map_err(|source| StoreError::io("resolve", &self.dir, source))?;
+        for path in absolute.ancestors() {
+            match access(path, writable) {
+                Ok(()) => break,
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(StoreError::io("write to", path, errno.into())),
+            }
+        }
+        Ok(())
     }
 
     /// Locks the leases to change them, and makes the directory if there is none.

@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::read;
 
 use super::error::StoreError;
-use crate::lease::{Holding, Lease, LeaseText};
+use crate::lease::{Holding, Lease, LeaseText, is_nobodys};
 
 /// More than any lease: ids have 64 bytes and names 15. What is longer is foreign.
 pub(super) const LEASE_LIMIT: usize = 4096;
@@ -87,6 +87,22 @@ impl LeaseDir {
             Ok(())
         })?;
         Ok(addresses)
+    }
+
+    /// Every address that is taken: [`Self::addresses`] without those whose files a crash left
+    /// empty, which an ADD will take.
+    ///
+    /// # Errors
+    /// The directory or one of the files cannot be read.
+    pub fn reserved(&self) -> Result<Vec<IpAddr>, StoreError> {
+        let mut reserved = Vec::new();
+        self.visit(|addr, _, content| {
+            if !matches!(content?, Content::File(bytes) if is_nobodys(bytes)) {
+                reserved.push(addr);
+            }
+            Ok(())
+        })?;
+        Ok(reserved)
     }
 
     /// Every lease, in no order. Empty files are not leases.
