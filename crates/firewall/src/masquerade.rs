@@ -1,0 +1,426 @@
+//! `ipMasq`: what a container sends beyond its subnet leaves with the host's address.
+//!
+//! ```text
+//! table inet tenon_masquerade {
+//!     set from_10.1.0.0/16 {
+//!         type ipv4_addr
+//!         elements = { 10.1.0.5 comment "..." }
+//!     }
+//!     chain postrouting {
+//!         type nat hook postrouting priority srcnat; policy accept;
+//!         ip daddr 224.0.0.0/4 return
+//!         ip6 daddr ff00::/8 return
+//!         ip saddr @from_10.1.0.0/16 ip daddr != 10.1.0.0/16 masquerade
+//!     }
+//! }
+//! ```
+//!
+//! A set and a rule for each subnet, an element for each address: an ADD to a known subnet is one
+//! element, whatever the number of containers, and a connection's first packet looks up one set
+//! for each subnet. docs/decisions/004-masquerade-layout.md tells why not one map of verdicts.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use cni_types::{Attachment, IpCidr, NetworkName};
+use nix::errno::Errno;
+
+use crate::error::{Cause, FirewallError, Operation};
+use crate::nft::{
+    BaseChain, Change, Element, Expr, Family, Header, Hook, KeyType, Meta, Nft, Register, Rule,
+    Table, Transaction, Verdict,
+};
+use crate::owner::{self, Tag};
+use crate::registry::{Place, Registry, claim, is_stale, tag_of};
+
+/// The table; nothing else is in it.
+pub const TABLE: Table = Table {
+    family: Family::Inet,
+    name: "tenon_masquerade",
+};
+/// Its chain.
+pub const CHAIN: &str = "postrouting";
+const REGISTRY: Registry = Registry {
+    table: TABLE,
+    chain: CHAIN,
+    sets_come_and_go: true,
+};
+
+/// Something that ADD made and that is not there any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// The chain is not called by the kernel as it should be.
+    Chain,
+    /// Multicast destinations are not exempted.
+    MulticastRule,
+    /// The subnet's rule.
+    SubnetRule(IpCidr),
+    /// The container's address.
+    Address(IpAddr),
+    /// The container's address, which is tagged as somebody else's.
+    AddressOfOther {
+        /// The address.
+        address: IpAddr,
+        /// The comment of the element.
+        comment: String,
+    },
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain => write!(f, "chain {TABLE} {CHAIN} is missing or not at its hook"),
+            Self::MulticastRule => {
+                write!(f, "chain {TABLE} {CHAIN} does not exempt multicast")
+            }
+            Self::SubnetRule(subnet) => {
+                write!(f, "chain {TABLE} {CHAIN} has no rule for {subnet}")
+            }
+            Self::Address(address) => write!(f, "no element for {address} in table {TABLE}"),
+            Self::AddressOfOther { address, comment } => {
+                write!(
+                    f,
+                    "the element for {address} is of another owner: {comment}"
+                )
+            }
+        }
+    }
+}
+
+/// What the kernel has for some addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The ruleset's generation when it was read.
+    pub generation: u32,
+    /// The rules of our chain, in order.
+    pub rules: Vec<Rule>,
+    /// One answer for each address, in order.
+    pub elements: Vec<Option<Element>>,
+}
+
+/// Masquerades what these addresses send beyond their subnets.
+///
+/// One transaction with nothing but the elements where the subnets are known already; otherwise the
+/// ruleset is looked at and completed. Doing it again changes nothing.
+///
+/// # Errors
+/// The kernel refused, or has no nf_tables with NAT.
+pub fn add(
+    nft: &mut Nft,
+    attachment: &Attachment,
+    addresses: &[IpCidr],
+) -> Result<(), FirewallError> {
+    let failed = |cause: Cause| cause.during(Operation::AddMasquerade, attachment);
+    match nft.commit(&plan_elements(attachment, addresses)) {
+        Err(cause) if matches!(cause.errno(), Some(Errno::ENOENT | Errno::EEXIST)) => {}
+        other => return other.map_err(failed),
+    }
+    let limit = nft.limit();
+    loop {
+        let observed = observe(nft, addresses).map_err(failed)?;
+        match nft.commit(&plan_add(attachment, addresses, &observed)) {
+            Err(cause) if is_stale(&cause) => limit.retry().map_err(failed)?,
+            other => return other.map_err(failed),
+        }
+    }
+}
+
+/// Stops it. Elements that belong to another attachment by now stay.
+///
+/// With `addresses`, as ADD had them, the cost does not depend on how many there are in all;
+/// without them the whole table is read. The last address of a subnet takes the subnet's set and
+/// rule with it, the last one of all the table. A kernel without nf_tables has nothing to remove.
+///
+/// # Errors
+/// The kernel refused, or the ruleset kept changing.
+pub fn remove(
+    nft: &mut Nft,
+    attachment: &Attachment,
+    addresses: Option<&[IpCidr]>,
+) -> Result<(), FirewallError> {
+    let owner = Tag::new(attachment);
+    match addresses {
+        Some(addresses) => REGISTRY.remove(nft, owner, &places(addresses)),
+        None => REGISTRY.sweep(nft, |tag| tag == owner),
+    }
+    .map(drop)
+    .map_err(|cause| cause.during(Operation::RemoveMasquerade, attachment))
+}
+
+/// What is missing of what [`add`] makes.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn check(
+    nft: &mut Nft,
+    attachment: &Attachment,
+    addresses: &[IpCidr],
+) -> Result<Vec<Missing>, FirewallError> {
+    let failed = |cause: Cause| cause.during(Operation::CheckMasquerade, attachment);
+    let observed = observe(nft, addresses).map_err(failed)?;
+    let chain = nft.base_chain(TABLE, CHAIN).map_err(failed)?;
+    Ok(missing(attachment, addresses, &observed, chain.as_ref()))
+}
+
+/// Removes what belongs to the network and to none of its `valid` attachments. Answers how many
+/// addresses that were.
+///
+/// # Errors
+/// The kernel refused, or the ruleset kept changing.
+pub fn gc(
+    nft: &mut Nft,
+    network: &NetworkName,
+    valid: &[Attachment],
+) -> Result<usize, FirewallError> {
+    let prefix = Tag::network_prefix(network);
+    let valid: Vec<Tag> = valid.iter().map(Tag::new).collect();
+    REGISTRY
+        .sweep(nft, |tag| {
+            tag.has_network_prefix(prefix) && !valid.contains(&tag)
+        })
+        .map_err(|cause| cause.during(Operation::CollectMasquerade, network))
+}
+
+fn observe(nft: &mut Nft, addresses: &[IpCidr]) -> Result<Observed, Cause> {
+    let (generation, elements) = REGISTRY.look_up(nft, &places(addresses))?;
+    Ok(Observed {
+        generation,
+        rules: nft.rules(TABLE, CHAIN)?,
+        elements,
+    })
+}
+
+/// The elements alone.
+#[must_use]
+pub fn plan_elements(attachment: &Attachment, addresses: &[IpCidr]) -> Transaction {
+    let comment = owner::comment(attachment);
+    Transaction {
+        generation: None,
+        changes: places(addresses)
+            .iter()
+            .map(|place| place.create(TABLE, &comment))
+            .collect(),
+    }
+}
+
+/// All that is missing, elements included.
+#[must_use]
+pub fn plan_add(attachment: &Attachment, addresses: &[IpCidr], observed: &Observed) -> Transaction {
+    let has = |rule: &[Expr]| observed.rules.iter().any(|has| has.expressions == rule);
+    let mut changes = vec![
+        Change::AddTable(TABLE),
+        Change::AddChain {
+            table: TABLE,
+            chain: CHAIN,
+            hook: Hook::SOURCE_NAT,
+        },
+    ];
+    for rule in multicast_rules()
+        .into_iter()
+        .rev()
+        .filter(|rule| !has(rule))
+    {
+        changes.push(Change::InsertRule {
+            table: TABLE,
+            chain: CHAIN,
+            rule,
+        });
+    }
+    for subnet in subnets(addresses) {
+        changes.push(Change::AddSet {
+            table: TABLE,
+            set: set_name(&subnet),
+            key: key_type(&subnet),
+        });
+        let rule = subnet_rule(&subnet);
+        if !has(&rule) {
+            changes.push(Change::AddRule {
+                table: TABLE,
+                chain: CHAIN,
+                rule,
+            });
+        }
+    }
+    let comment = owner::comment(attachment);
+    let claims = claim(TABLE, &places(addresses), &observed.elements, &comment);
+    changes.extend(claims);
+    Transaction {
+        generation: Some(observed.generation),
+        changes,
+    }
+}
+
+fn missing(
+    attachment: &Attachment,
+    addresses: &[IpCidr],
+    observed: &Observed,
+    chain: Option<&BaseChain>,
+) -> Vec<Missing> {
+    let has = |rule: &[Expr]| observed.rules.iter().any(|has| has.expressions == rule);
+    let mut missing = Vec::new();
+    if !chain.is_some_and(|chain| Hook::SOURCE_NAT.is_of(chain)) {
+        missing.push(Missing::Chain);
+    }
+    if !multicast_rules().iter().all(|rule| has(rule)) {
+        missing.push(Missing::MulticastRule);
+    }
+    for subnet in subnets(addresses) {
+        if !has(&subnet_rule(&subnet)) {
+            missing.push(Missing::SubnetRule(subnet));
+        }
+    }
+    let owner = Tag::new(attachment);
+    for (address, element) in distinct(addresses).iter().zip(&observed.elements) {
+        match element {
+            None => missing.push(Missing::Address(address.addr())),
+            Some(element) if tag_of(element) != Some(owner) => {
+                missing.push(Missing::AddressOfOther {
+                    address: address.addr(),
+                    comment: element.comment.clone().unwrap_or_default(),
+                });
+            }
+            Some(_ours) => {}
+        }
+    }
+    missing
+}
+
+/// The addresses, each once.
+fn distinct(addresses: &[IpCidr]) -> Vec<IpCidr> {
+    let mut distinct = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !distinct.contains(address) {
+            distinct.push(*address);
+        }
+    }
+    distinct
+}
+
+/// Their subnets, each once.
+fn subnets(addresses: &[IpCidr]) -> Vec<IpCidr> {
+    let subnets: Vec<IpCidr> = addresses.iter().map(IpCidr::subnet).collect();
+    distinct(&subnets)
+}
+
+fn places(addresses: &[IpCidr]) -> Vec<Place> {
+    distinct(addresses)
+        .iter()
+        .map(|address| Place {
+            set: set_name(&address.subnet()),
+            key: octets(address.addr()),
+        })
+        .collect()
+}
+
+/// `nft` reads no name with a colon in it.
+fn set_name(subnet: &IpCidr) -> String {
+    format!("from_{subnet}").replace(':', "-")
+}
+
+fn key_type(subnet: &IpCidr) -> KeyType {
+    if subnet.is_ipv6() {
+        KeyType::Ipv6
+    } else {
+        KeyType::Ipv4
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// Where an IP header has its addresses.
+struct Offsets {
+    source: u32,
+    destination: u32,
+}
+
+fn offsets(v6: bool) -> Offsets {
+    let (source, destination) = if v6 { (8, 24) } else { (12, 16) };
+    Offsets {
+        source,
+        destination,
+    }
+}
+
+/// `meta nfproto ipv4`, which `nft` leaves out where the rest of a rule implies it.
+fn of_family(v6: bool) -> [Expr; 2] {
+    const NFPROTO_IPV4: u8 = 2;
+    const NFPROTO_IPV6: u8 = 10;
+    [
+        Expr::Meta(Meta::Protocol, Register::First),
+        Expr::Compare {
+            equal: true,
+            bytes: vec![if v6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 }],
+        },
+    ]
+}
+
+/// `ip daddr SUBNET`, or `ip daddr != SUBNET`, as `nft` writes it: whole bytes need no mask.
+fn destination_in(subnet: &IpCidr, equal: bool) -> Vec<Expr> {
+    let network = octets(subnet.network());
+    let whole = subnet.prefix() % 8 == 0 && subnet.prefix() > 0;
+    let length = if whole {
+        usize::from(subnet.prefix() / 8)
+    } else {
+        network.len()
+    };
+    let mut exprs = vec![Expr::Payload {
+        header: Header::Network,
+        offset: offsets(subnet.is_ipv6()).destination,
+        length: u32::try_from(length).unwrap_or_default(),
+        register: Register::First,
+    }];
+    if !whole {
+        exprs.push(Expr::Mask(mask(subnet.prefix(), network.len())));
+    }
+    exprs.push(Expr::Compare {
+        equal,
+        bytes: network.into_iter().take(length).collect(),
+    });
+    exprs
+}
+
+fn mask(prefix: u8, length: usize) -> Vec<u8> {
+    let mut left = u32::from(prefix);
+    let byte = |_at| {
+        let bits = left.min(8);
+        left -= bits;
+        u8::try_from(0xff00_u32 >> bits & 0xff).unwrap_or_default()
+    };
+    (0..length).map(byte).collect()
+}
+
+fn multicast_rules() -> Vec<Vec<Expr>> {
+    ["224.0.0.0/4", "ff00::/8"]
+        .iter()
+        .filter_map(|subnet| subnet.parse::<IpCidr>().ok())
+        .map(|multicast| {
+            let mut rule = of_family(multicast.is_ipv6()).to_vec();
+            rule.extend(destination_in(&multicast, true));
+            rule.push(Expr::Verdict(Verdict::Return));
+            rule
+        })
+        .collect()
+}
+
+fn subnet_rule(subnet: &IpCidr) -> Vec<Expr> {
+    let mut rule = of_family(subnet.is_ipv6()).to_vec();
+    rule.push(Expr::Payload {
+        header: Header::Network,
+        offset: offsets(subnet.is_ipv6()).source,
+        length: u32::from(subnet.bits() / 8),
+        register: Register::First,
+    });
+    rule.push(Expr::Lookup {
+        set: set_name(subnet),
+        inverted: false,
+    });
+    rule.extend(destination_in(subnet, false));
+    rule.push(Expr::Masquerade);
+    rule
+}

@@ -1,0 +1,20 @@
+//! nf_tables over netlink, without a process.
+//!
+//! [`Change`]s and [`Transaction`]s are values; [`Nft`] is the one thing here that talks to the
+//! kernel. docs/decisions/003-nftables-wire.md tells why the wire format is written here and not
+//! taken from a crate.
+
+mod attr;
+mod change;
+mod expr;
+mod frame;
+mod socket;
+mod userdata;
+mod view;
+
+pub use change::{Change, Family, Hook, KeyType, Table, Transaction};
+pub use expr::{Expr, Header, Meta, Register, Verdict};
+pub(crate) use socket::Glance;
+pub use socket::Nft;
+pub(crate) use userdata::COMMENT_MAX;
+pub use view::{BaseChain, Element, Rule};
