@@ -232,7 +232,6 @@ impl NetlinkError {
     /// What the person who reads the error can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        let v6 = self.subject.contains("::");
         Some(match (self.errno()?, self.op) {
             (Errno::EPERM, _) => "the plugin needs CAP_NET_ADMIN in the network namespace",
             (Errno::EOPNOTSUPP, Op::CreateBridge) => {
@@ -257,9 +256,6 @@ impl NetlinkError {
                 "the gateway is not reachable through an address of the interface"
             }
             (Errno::ENETDOWN, Op::AddRoute) => "the interface is down",
-            (Errno::EINVAL, Op::AddRoute) if v6 => {
-                "the gateway must be a neighbour, not an address of this machine"
-            }
             (Errno::ENFILE | Errno::EMFILE, _) => "too many open files",
             _ => return None,
         })

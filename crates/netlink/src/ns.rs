@@ -79,8 +79,6 @@ impl std::error::Error for OsError {}
 
 impl NetNsError {
     /// The namespace does not exist, or not any more.
-    ///
-    /// A plain file counts: a bind mount that was undone leaves the file that it covered.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         match self {
@@ -92,7 +90,8 @@ impl NetNsError {
         }
     }
 
-    /// The path exists and leads to something else than a network namespace.
+    /// The path exists and leads to something else than a network namespace: also to the plain file
+    /// that a bind mount covered until it was undone.
     #[must_use]
     pub fn is_not_namespace(&self) -> bool {
         matches!(self, Self::NotNamespace { .. })
@@ -128,7 +127,7 @@ impl NetNs {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
             .map_err(failed)?;
-        if !is_network_namespace(&file).map_err(failed)? {
+        if !is_namespace_file(&file).map_err(failed)? {
             return Err(NetNsError::NotNamespace {
                 path: path.to_owned(),
             });
@@ -166,6 +165,11 @@ impl NetNs {
     /// A descriptor cannot be examined.
     pub fn same_as(&self, other: &Self) -> io::Result<bool> {
         Ok(self.id()? == other.id()?)
+    }
+
+    /// Whether the calling thread is in it.
+    pub(crate) fn is_current(&self) -> bool {
+        Self::current().is_ok_and(|current| self.same_as(&current).unwrap_or(false))
     }
 
     /// The path it was opened by.
@@ -213,7 +217,7 @@ impl NetNs {
     /// # Errors
     /// The namespace cannot be entered, or the socket not be made.
     pub fn socket(&self) -> Result<Socket, NetNsSocketError> {
-        Ok(self.run(Socket::open)??.of(self.clone()))
+        Ok(self.run(|| Socket::open_in(Some(self.clone())))??)
     }
 }
 
@@ -234,11 +238,10 @@ impl AsFd for NetNs {
     }
 }
 
-/// Whether the file is a namespace of the network kind.
+/// Whether the file is a namespace: of nsfs, or of procfs as before Linux 3.19.
 ///
-/// `nsfs` has all kinds; `NS_GET_NSTYPE` tells them apart, but an old kernel whose namespaces are
-/// files of procfs has no such request, and setns will say so there.
-fn is_network_namespace(file: &File) -> io::Result<bool> {
+/// Of which kind it is, the reference does not ask either: entering one of another kind fails.
+fn is_namespace_file(file: &File) -> io::Result<bool> {
     let fs: FsType = fstatfs(file)?.filesystem_type();
     Ok(fs == NSFS_MAGIC || (fs == PROC_SUPER_MAGIC && !file.metadata()?.is_dir()))
 }

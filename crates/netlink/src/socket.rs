@@ -48,7 +48,7 @@ pub struct Socket {
     seq: Cell<u32>,
     /// Taken by the request that is under way.
     buffer: Cell<Vec<u8>>,
-    /// The namespace it was opened in, if by way of one.
+    /// The namespace it was opened in; `None` where that cannot be known.
     ns: Option<NetNs>,
 }
 
@@ -78,23 +78,27 @@ impl Query<'_> {
 }
 
 impl Socket {
-    /// A socket of the calling thread's namespace.
+    /// A socket of the calling thread's namespace. It serves it for ever, from any thread.
     ///
     /// # Errors
     /// The kernel has no rtnetlink, or no descriptor is left.
     pub fn open() -> Result<Self, NetlinkError> {
-        Self::connect().map_err(|error| NetlinkError {
+        Self::open_in(NetNs::current().ok())
+    }
+
+    /// As [`open`](Self::open), when the namespace that the calling thread is in is open already.
+    pub(crate) fn open_in(ns: Option<NetNs>) -> Result<Self, NetlinkError> {
+        Self::connect(ns).map_err(|error| NetlinkError {
             op: Op::OpenSocket,
             subject: "rtnetlink socket".to_owned(),
             cause: Cause::io(error),
         })
     }
 
-    fn connect() -> io::Result<Self> {
+    fn connect(ns: Option<NetNs>) -> io::Result<Self> {
         let inner = netlink_sys::Socket::new(NETLINK_ROUTE)?;
-        // Not refused by kernels that lack them: extended acks came with 4.12, strict checking,
-        // which makes dumps obey their filters, with 4.20. Without them only speed and words suffer,
-        // since the replies are filtered here as well.
+        // Kernels before 4.12 have no words to give, those before 4.20 do not filter dumps: both
+        // are worth having and not worth failing for, since replies are filtered here as well.
         let _no_words = inner.set_ext_ack(true);
         let _no_filter = inner.set_netlink_get_strict_chk(true);
         // A refusal need not repeat the request.
@@ -103,7 +107,7 @@ impl Socket {
             inner,
             seq: Cell::new(0),
             buffer: Cell::default(),
-            ns: None,
+            ns,
         };
         socket.set_timeout(DEFAULT_TIMEOUT)?;
         Ok(socket)
@@ -121,29 +125,21 @@ impl Socket {
         setsockopt(&self.inner, ReceiveTimeout, &value).map_err(Into::into)
     }
 
-    /// Remembers the namespace it was opened in, for sockets that it opens in turn.
-    pub(crate) fn of(self, ns: NetNs) -> Self {
-        Self {
-            ns: Some(ns),
-            ..self
-        }
-    }
-
     /// Runs `body` in the namespace of the socket.
     pub(crate) fn inside<T: Send>(
         &self,
         body: impl FnOnce() -> io::Result<T> + Send,
     ) -> io::Result<T> {
         match &self.ns {
-            None => body(),
-            Some(ns) => ns.run(body).map_err(io::Error::other).flatten(),
+            Some(ns) if !ns.is_current() => ns.run(body).map_err(io::Error::other).flatten(),
+            _ => body(),
         }
     }
 
     /// A second socket in the same namespace that gets the kernel's announcements to `group`.
     pub(crate) fn subscribe(&self, group: u32) -> Result<Self, Cause> {
         let open = || {
-            let mut socket = Self::connect()?;
+            let mut socket = Self::connect(None)?;
             // Without an address of its own it would count as the kernel, which gets nothing.
             socket.inner.bind_auto()?;
             socket.inner.add_membership(group)?;
