@@ -128,3 +128,35 @@ fn advertisement(target: Ipv6Addr, mac: MacAddr) -> Vec<u8> {
     packet.extend_from_slice(&mac.bytes());
     packet
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advertisement_is_what_rfc_4861_draws() {
+        let target = "2001:db8::2".parse().unwrap();
+        let packet = advertisement(target, "02:00:5e:00:53:01".parse().unwrap());
+        #[rustfmt::skip]
+        let expected = [
+            136, 0, 0, 0,           // type, code, checksum
+            0x20, 0, 0, 0,          // override
+            0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+            2, 1,                   // target link-layer address, 8 bytes
+            0x02, 0x00, 0x5e, 0x00, 0x53, 0x01,
+        ];
+        assert_eq!(packet, expected);
+    }
+
+    #[test]
+    fn gratuitous_arp_leaves_the_setting_as_it_was() {
+        let link = LinkId::new(5, "eth0");
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        for before in [0_u32, 1] {
+            let [on, poke] = gratuitous_arp(&link, mac, before);
+            assert!(on.body.ends_with(&1_u32.to_ne_bytes()));
+            assert!(poke.body.ends_with(&before.to_ne_bytes()));
+            assert!(poke.body.windows(6).any(|bytes| bytes == mac.bytes()));
+        }
+    }
+}

@@ -261,3 +261,73 @@ impl NetlinkError {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use nix::libc;
+
+    use super::*;
+
+    fn refused(op: Op, errno: i32, message: Option<&str>) -> NetlinkError {
+        NetlinkError {
+            op,
+            subject: "x".to_owned(),
+            cause: Cause::Kernel {
+                errno,
+                message: message.map(str::to_owned),
+            },
+        }
+    }
+
+    #[test]
+    fn display_has_the_operation_and_source_the_kernels_words() {
+        let error = refused(Op::AddRoute, libc::EINVAL, Some("Invalid gateway"));
+        assert_eq!(error.to_string(), "failed to add route x");
+        let source = error.source().unwrap();
+        assert_eq!(source.to_string(), "Invalid argument: Invalid gateway");
+        assert!(source.source().is_none());
+        assert_eq!(
+            refused(Op::SetUp, libc::EPERM, None).cause.to_string(),
+            "Operation not permitted"
+        );
+        let io = Cause::io(io::Error::from_raw_os_error(libc::ENFILE));
+        assert_eq!(io.to_string(), "Too many open files in system");
+        assert_eq!(io.again().to_string(), io.to_string());
+    }
+
+    #[test]
+    fn questions_about_an_error() {
+        let of = |errno| refused(Op::SetUp, errno, None);
+        assert!(of(libc::EEXIST).is_exists());
+        for errno in [libc::ENODEV, libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL] {
+            assert!(of(errno).is_gone(), "{errno}");
+        }
+        for errno in [libc::EBUSY, libc::ENOBUFS, libc::EAGAIN] {
+            assert!(of(errno).is_busy(), "{errno}");
+        }
+        assert!(!of(libc::EPERM).is_gone() && !of(libc::EPERM).is_busy());
+        let late = NetlinkError {
+            cause: Cause::io(io::ErrorKind::WouldBlock.into()),
+            ..of(0)
+        };
+        assert!(matches!(late.cause, Cause::Timeout) && late.is_busy());
+    }
+
+    #[test]
+    fn hints_fit_the_operation() {
+        for (op, errno, part) in [
+            (Op::SetUp, libc::EPERM, "CAP_NET_ADMIN"),
+            (Op::CreateBridge, libc::EOPNOTSUPP, "CONFIG_BRIDGE"),
+            (Op::AddVlan, libc::EOPNOTSUPP, "VLAN filtering"),
+            (Op::CreateLink, libc::EOPNOTSUPP, "kind of link"),
+            (Op::AddAddress, libc::EACCES, "disable_ipv6"),
+            (Op::CreateVeth, libc::EEXIST, "names is taken"),
+        ] {
+            let hint = refused(op, errno, None).hint().unwrap();
+            assert!(hint.contains(part), "{op}: {hint}");
+        }
+        assert_eq!(refused(Op::AddAddress, libc::EEXIST, None).hint(), None);
+    }
+}

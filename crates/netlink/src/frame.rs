@@ -208,3 +208,142 @@ pub(crate) const fn wire(value: libc::c_int) -> u16 {
     let [low, high, ..] = value.to_le_bytes();
     u16::from_le_bytes([low, high])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    /// `struct nlattr`, the value and its padding.
+    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(aligned(bytes.len()), 0);
+        bytes
+    }
+
+    fn refused(flags: u16, behind_code: &[u8]) -> Outcome {
+        let payload = [&(-22_i32).to_ne_bytes(), behind_code].concat();
+        let frame = Frame {
+            kind: ERROR,
+            flags,
+            seq: 1,
+            payload: &payload,
+        };
+        Outcome::parse(frame).unwrap()
+    }
+
+    #[test]
+    fn requests_are_read_back_one_by_one() {
+        let mut out = Vec::new();
+        push_request(&mut out, 16, 5, 7, &[1, 2, 3, 4]);
+        push_request(&mut out, 17, 1, 8, &[]);
+        let frames: Vec<_> = Frames::new(&out).map(Result::unwrap).collect();
+        let [first, second] = frames[..] else {
+            panic!("{frames:?}");
+        };
+        assert_eq!((first.kind, first.flags, first.seq), (16, 5, 7));
+        assert_eq!(first.payload, [1, 2, 3, 4]);
+        assert_eq!((second.kind, second.seq, second.payload), (17, 8, &[][..]));
+        assert_eq!(out.len(), 36);
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_ends_the_datagram() {
+        let mut out = Vec::new();
+        push_request(&mut out, 16, 5, 7, &[1, 2, 3, 4]);
+        for bytes in [&out[..19], &out[..15], &[0; 16]] {
+            let frames: Vec<_> = Frames::new(bytes).collect();
+            assert!(matches!(frames[..], [Err(_)]), "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_words_are_found_behind_a_short_or_a_whole_request() {
+        let mut request = Vec::new();
+        push_request(&mut request, 16, 5, 7, &[9; 20]);
+        let words = [attr(2, &[0; 4]), attr(ATTR_MSG, b"no such thing\0")].concat();
+        let capped = [&request[..HEADER], &words].concat();
+        let whole = [request.as_slice(), &words].concat();
+        for (flags, bytes) in [(ACK_TLVS | CAPPED, &capped), (ACK_TLVS, &whole)] {
+            let outcome = refused(flags, bytes);
+            assert_eq!(outcome.errno, 22);
+            assert_eq!(outcome.message.as_deref(), Some("no such thing"));
+        }
+        for flags in [CAPPED, 0] {
+            assert_eq!(
+                refused(flags, &whole).message,
+                None,
+                "no attributes announced"
+            );
+        }
+        assert_eq!(refused(ACK_TLVS, &request).message, None);
+        assert_eq!(refused(ACK_TLVS, &[]).message, None);
+    }
+
+    #[test]
+    fn dumps_end_with_or_without_a_code() {
+        let done = |flags, payload: &[u8]| {
+            Outcome::parse(Frame {
+                kind: DONE,
+                flags,
+                seq: 1,
+                payload,
+            })
+            .unwrap()
+        };
+        assert_eq!(done(0, &[]).errno, 0);
+        assert_eq!(done(0, &0_i32.to_ne_bytes()).errno, 0);
+        let words = [(-4_i32).to_ne_bytes().to_vec(), attr(ATTR_MSG, b"moved")].concat();
+        let outcome = done(ACK_TLVS, &words);
+        assert_eq!(
+            (outcome.errno, outcome.message.as_deref()),
+            (4, Some("moved"))
+        );
+        let short = Frame {
+            kind: ERROR,
+            flags: 0,
+            seq: 1,
+            payload: &[0; 3],
+        };
+        assert!(Outcome::parse(short).is_err());
+    }
+
+    #[test]
+    fn attributes_lose_their_flag_bits_and_padding() {
+        let bytes = [attr(0x8000 | 5, &[1, 2, 3]), attr(6, &[])].concat();
+        let all: Vec<_> = Attrs::new(&bytes).collect();
+        assert_eq!(all, [(5, &[1, 2, 3][..]), (6, &[][..])]);
+        assert_eq!(
+            Attrs::new(&[3, 0, 1, 0]).count(),
+            0,
+            "shorter than its header"
+        );
+        assert_eq!(
+            Attrs::new(&[9, 0, 1, 0, 7]).count(),
+            0,
+            "longer than the bytes"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_run_for_ever(bytes in vec(any::<u8>(), 0..200), flags in any::<u16>()) {
+            for frame in Frames::new(&bytes).flatten() {
+                let _no_panic = Outcome::parse(frame);
+            }
+            for kind in [ERROR, DONE, libc::RTM_NEWLINK, libc::RTM_NEWADDR, libc::RTM_NEWROUTE] {
+                let frame = Frame { kind, flags, seq: 1, payload: &bytes };
+                let _no_panic = Outcome::parse(frame);
+                let _no_panic = crate::link::Link::parse(frame);
+                let _no_panic = crate::link::parse_vlans(frame, 1);
+                let _no_panic = crate::address::Address::parse(frame);
+                let _no_panic = crate::route::parse(frame);
+            }
+            assert!(Attrs::new(&bytes).count() <= bytes.len() / 4);
+        }
+    }
+}

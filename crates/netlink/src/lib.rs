@@ -6,6 +6,7 @@
 
 mod address;
 mod announce;
+mod batch;
 mod change;
 mod error;
 mod frame;
@@ -19,6 +20,7 @@ mod wait;
 mod wire;
 
 pub use address::{Address, Dad, add_address, delete_address};
+pub use batch::Reply;
 pub use change::{BatchError, Change};
 pub use error::{Cause, NetlinkError, Op};
 pub use frame::Malformed;
@@ -31,4 +33,4 @@ pub use link::{
 pub use mac::random_mac;
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};
 pub use route::{MAIN_TABLE, Route, RouteFilter, SCOPE_LINK};
-pub use socket::{DEFAULT_TIMEOUT, Reply, Socket};
+pub use socket::{DEFAULT_TIMEOUT, Socket};

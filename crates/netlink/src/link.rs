@@ -3,21 +3,25 @@
 mod conf;
 mod create;
 mod port;
+mod set;
 mod vlan;
 
 use std::fmt;
 
 use cni_types::{IfName, MacAddr};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::LinkFlags;
 use nix::libc;
-use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 pub(crate) use self::conf::attribute as conf_attribute;
 pub use self::conf::{Ipv4Conf, set_ipv4_conf};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
 pub use self::port::{PortFlags, set_port};
+pub use self::set::{
+    delete_link, set_alias, set_down, set_mac, set_master, set_mtu, set_promiscuous, set_up,
+};
+#[cfg(test)]
+pub(crate) use self::vlan::parse as parse_vlans;
 pub use self::vlan::{VlanRange, VlanSide, add_vlans, delete_vlans};
-use crate::change::Change;
 use crate::error::{NetlinkError, Op};
 use crate::frame::{Attrs, Frame, text_of, u16_at, u32_at};
 use crate::socket::{Query, Socket};
@@ -356,76 +360,93 @@ impl Socket {
     }
 }
 
-/// Deletes a link, and with a veth its peer.
-#[must_use]
-pub fn delete_link(link: &LinkId) -> Change {
-    let message = LinkUnspec::new_with_index(link.index).build();
-    Change::new(
-        Op::DeleteLink,
-        link.to_string(),
-        libc::RTM_DELLINK,
-        0,
-        &message,
-    )
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Sets a link up: `ip link set dev LINK up`.
-#[must_use]
-pub fn set_up(link: &LinkId) -> Change {
-    set(Op::SetUp, link, LinkMessageBuilder::up)
-}
+    /// A port of a bridge, as Linux 6.18 shows it, cut down to the attributes that are read and
+    /// one that is not known.
+    fn port_message() -> Vec<u8> {
+        let attr = |kind: u16, value: &[u8]| get_body(0, 0, &[(kind, value)]).split_off(HEADER);
+        let port = [attr(1, &[3]), attr(4, &[1]), attr(33, &[0])].concat();
+        let info = [
+            attr(INFO_KIND, b"veth\0"),
+            attr(INFO_SLAVE_KIND, b"bridge\0"),
+            attr(INFO_SLAVE_DATA | 0x8000, &port),
+        ];
+        let parts: [(u16, &[u8]); 9] = [
+            (libc::IFLA_IFNAME, b"veth0\0"),
+            (4711, &[1]),
+            (libc::IFLA_MTU, &1500_u32.to_ne_bytes()),
+            (libc::IFLA_MASTER, &2_u32.to_ne_bytes()),
+            (libc::IFLA_LINK, &5_u32.to_ne_bytes()),
+            (libc::IFLA_LINK_NETNSID, &0_u32.to_ne_bytes()),
+            (libc::IFLA_OPERSTATE, &[6]),
+            (libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
+            (libc::IFLA_LINKINFO | 0x8000, &info.concat()),
+        ];
+        get_body(0, 7, &parts)
+    }
 
-/// Sets a link down.
-#[must_use]
-pub fn set_down(link: &LinkId) -> Change {
-    set(Op::SetDown, link, LinkMessageBuilder::down)
-}
+    #[test]
+    fn a_link_is_read() {
+        let payload = port_message();
+        let frame = Frame {
+            kind: libc::RTM_NEWLINK,
+            flags: 0,
+            seq: 1,
+            payload: &payload,
+        };
+        let link = Link::parse(frame).unwrap();
+        assert_eq!(link.id(), LinkId::new(7, "veth0"));
+        assert_eq!((link.mtu, link.master), (1500, Some(2)));
+        assert_eq!((link.peer, link.peer_netns), (Some(5), Some(0)));
+        assert_eq!(link.operstate, OperState::Up);
+        assert_eq!(link.mac, Some(MacAddr::new([2, 0, 0, 0, 0, 1])));
+        assert!(link.is_kind("veth") && !link.is_up() && link.bridge.is_none());
+        let flags = PortFlags {
+            hairpin: true,
+            isolated: false,
+        };
+        assert_eq!(link.port, Some(BridgePort { flags, state: 3 }));
+        let deleted = Frame {
+            kind: libc::RTM_DELLINK,
+            ..frame
+        };
+        assert_eq!(Link::parse(deleted), None);
+    }
 
-/// Makes a link take frames for any destination, or no more.
-#[must_use]
-pub fn set_promiscuous(link: &LinkId, on: bool) -> Change {
-    set(Op::SetPromiscuous, link, |builder| builder.promiscuous(on))
-}
+    #[test]
+    fn a_bridge_shows_its_vlan_filtering() {
+        let data = get_body(
+            0,
+            0,
+            &[
+                (BR_VLAN_FILTERING, &[1]),
+                (BR_VLAN_DEFAULT_PVID, &1_u16.to_ne_bytes()),
+            ],
+        );
+        let bridge = parse_bridge(&data[HEADER..]);
+        assert_eq!(
+            (bridge.vlan_filtering, bridge.default_pvid),
+            (true, Some(1))
+        );
+        assert_eq!(parse_bridge(&[]), BridgeInfo::default());
+    }
 
-/// Sets a link's hardware address.
-#[must_use]
-pub fn set_mac(link: &LinkId, mac: MacAddr) -> Change {
-    set(Op::SetMac, link, |builder| {
-        builder.address(mac.bytes().to_vec())
-    })
-}
-
-/// Sets a link's MTU in bytes.
-#[must_use]
-pub fn set_mtu(link: &LinkId, mtu: u32) -> Change {
-    set(Op::SetMtu, link, |builder| builder.mtu(mtu))
-}
-
-/// Makes a link a port of a bridge, or of nothing.
-#[must_use]
-pub fn set_master(link: &LinkId, master: Option<u32>) -> Change {
-    set(Op::SetMaster, link, |builder| {
-        builder.controller(master.unwrap_or(0))
-    })
-}
-
-/// Sets a link's alias, free text of at most 255 bytes. An empty one takes it away.
-#[must_use]
-pub fn set_alias(link: &LinkId, alias: &str) -> Change {
-    set(Op::SetAlias, link, |builder| {
-        // Without its terminating zero: the kernel counts that as text.
-        builder.append_extra_attribute(LinkAttribute::Other(netlink_packet_core::DefaultNla::new(
-            libc::IFLA_IFALIAS,
-            alias.as_bytes().to_vec(),
-        )))
-    })
-}
-
-fn set(
-    op: Op,
-    link: &LinkId,
-    with: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
-) -> Change {
-    let message: LinkMessage = with(LinkUnspec::new_with_index(link.index)).build();
-    Change::new(op, link.to_string(), libc::RTM_SETLINK, 0, &message)
+    #[test]
+    fn changes_say_what_they_do() {
+        let eth0 = LinkId::new(3, "eth0");
+        for (change, text) in [
+            (set_up(&eth0), "set up link eth0"),
+            (set_master(&eth0, Some(2)), "set master of eth0"),
+            (
+                set_port(&eth0, Some(true), None),
+                "set bridge port flags of eth0",
+            ),
+            (delete_link(&eth0), "delete link eth0"),
+        ] {
+            assert_eq!(change.to_string(), text);
+        }
+    }
 }

@@ -222,7 +222,7 @@ impl Socket {
 }
 
 /// Reads an `RTM_NEWROUTE` of a unicast route; anything else gives nothing.
-fn parse(frame: Frame<'_>) -> Vec<Route> {
+pub(crate) fn parse(frame: Frame<'_>) -> Vec<Route> {
     if frame.kind != libc::RTM_NEWROUTE {
         return Vec::new();
     }
@@ -314,5 +314,46 @@ fn address(ip: IpAddr) -> RouteAddress {
     match ip {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),
         IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nexthop(oif: u32, gateway: [u8; 4]) -> Vec<u8> {
+        let mut bytes = vec![16, 0, 0, 0];
+        if cfg!(target_endian = "big") {
+            bytes = vec![0, 16, 0, 0];
+        }
+        bytes.extend_from_slice(&oif.to_ne_bytes());
+        bytes.extend_from_slice(&8_u16.to_ne_bytes());
+        bytes.extend_from_slice(&libc::RTA_GATEWAY.to_ne_bytes());
+        bytes.extend_from_slice(&gateway);
+        bytes
+    }
+
+    #[test]
+    fn every_way_of_a_multipath_route_is_read() {
+        let ways = [nexthop(3, [10, 0, 0, 1]), nexthop(4, [10, 0, 1, 1])].concat();
+        let expected = [(3, "10.0.0.1"), (4, "10.0.1.1")];
+        assert_eq!(
+            parse_nexthops(&ways),
+            expected.map(|(oif, gateway)| (oif, gateway.parse().ok()))
+        );
+        assert_eq!(parse_nexthops(&ways[..20]).len(), 1, "cut off");
+        assert_eq!(parse_nexthops(&[0; 16]), [], "no length");
+    }
+
+    #[test]
+    fn a_route_prints_as_ip_route_would() {
+        let gateway = "10.1.0.1".parse().ok();
+        let route = Route {
+            table: 100,
+            priority: Some(5),
+            ..Route::new("10.2.3.4/16".parse().unwrap(), gateway, 3)
+        };
+        let text = "10.2.0.0/16 via 10.1.0.1 oif 3 table 100 metric 5";
+        assert_eq!(route.to_string(), text);
     }
 }

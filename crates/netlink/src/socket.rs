@@ -1,4 +1,4 @@
-//! A blocking rtnetlink socket: requests, batches of requests, and dumps.
+//! A blocking rtnetlink socket: queries and dumps. What changes something is in `batch.rs`.
 
 use std::cell::Cell;
 use std::io;
@@ -12,10 +12,8 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::time::TimeVal;
 
-use crate::change::{BatchError, Change};
 use crate::error::{Cause, NetlinkError, Op};
 use crate::frame::{self, Frame, Frames, Malformed, Outcome, push_request, wire};
-use crate::link::Link;
 use crate::ns::NetNs;
 
 /// How long a reply may take. The kernel answers at once, except where it waits for the RTNL lock.
@@ -24,18 +22,11 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The kernel fills dumps into datagrams of at most this many bytes.
 const DATAGRAM_BYTES: usize = 32 * 1024;
 
-/// How many requests one send carries. The acknowledgements must fit the receive buffer (212,992
-/// bytes by default, of which each takes less than 1 KiB), or the kernel drops them.
-const REQUESTS_PER_SEND: usize = 64;
-
-/// How many bytes one send carries; the send buffer has 212,992 by default.
-const BYTES_PER_SEND: usize = 64 * 1024;
-
 /// How often a dump is begun anew when the state changed under it.
 const DUMP_ATTEMPTS: usize = 16;
 
-const REQUEST: u16 = wire(libc::NLM_F_REQUEST);
-const ACK: u16 = wire(libc::NLM_F_ACK);
+pub(crate) const REQUEST: u16 = wire(libc::NLM_F_REQUEST);
+pub(crate) const ACK: u16 = wire(libc::NLM_F_ACK);
 const DUMP: u16 = wire(libc::NLM_F_DUMP);
 const DUMP_INTR: u16 = 0x10;
 
@@ -50,13 +41,6 @@ pub struct Socket {
     buffer: Cell<Vec<u8>>,
     /// The namespace it was opened in; `None` where that cannot be known.
     ns: Option<NetNs>,
-}
-
-/// What came back for one acknowledged request.
-#[derive(Debug, Default)]
-pub struct Reply {
-    /// The link that the request made, on kernels that echo it (6.2 and later).
-    pub echo: Option<Link>,
 }
 
 /// What a request for state asks, apart from its bytes.
@@ -148,104 +132,6 @@ impl Socket {
         self.inside(open).map_err(Cause::io)
     }
 
-    /// Sends one request and waits for its acknowledgement.
-    ///
-    /// # Errors
-    /// The kernel refuses it, or does not answer in time.
-    pub fn request(&self, change: &Change) -> Result<Reply, NetlinkError> {
-        self.send_each(std::slice::from_ref(change))
-            .pop()
-            .unwrap_or_else(|| Err(change.failed(Cause::Timeout)))
-    }
-
-    /// Sends all requests at once and returns what became of each, in order.
-    ///
-    /// The kernel executes every one of them, in order, **also after one failed**: do not put
-    /// requests together where a later one does harm when an earlier one was refused.
-    #[must_use = "each request may have failed"]
-    pub fn send_each(&self, changes: &[Change]) -> Vec<Result<Reply, NetlinkError>> {
-        let mut results = Vec::with_capacity(changes.len());
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let (chunk, behind) = rest.split_at(chunk_len(rest));
-            let (acks, broken) = self.exchange(chunk);
-            for (change, ack) in chunk.iter().zip(acks) {
-                results.push(match (ack, &broken) {
-                    (Some(ack), _) => ack.map_err(|cause| change.failed(cause)),
-                    (None, Some(cause)) => Err(change.failed(cause.again())),
-                    (None, None) => Err(change.failed(Cause::Timeout)),
-                });
-            }
-            rest = behind;
-        }
-        results
-    }
-
-    /// Sends all requests at once; an error tells the first that failed and which were done.
-    ///
-    /// As with [`send_each`](Self::send_each), requests behind a failed one are executed too.
-    ///
-    /// # Errors
-    /// One of them was refused.
-    pub fn send_all(&self, changes: &[Change]) -> Result<(), BatchError> {
-        let results = self.send_each(changes);
-        let done: Vec<bool> = results.iter().map(Result::is_ok).collect();
-        match results
-            .into_iter()
-            .enumerate()
-            .find_map(|(index, result)| Some((index, result.err()?)))
-        {
-            None => Ok(()),
-            Some((index, error)) => Err(BatchError { index, done, error }),
-        }
-    }
-
-    /// Sends one chunk and collects the acknowledgements, until all are there or the socket fails.
-    fn exchange(&self, chunk: &[Change]) -> (Vec<Option<Acked>>, Option<Cause>) {
-        let first = self.take_seqs(chunk.len());
-        let mut acks: Vec<Option<Acked>> = chunk.iter().map(|_| None).collect();
-        let mut bytes =
-            Vec::with_capacity(chunk.iter().map(|c| frame::HEADER + c.body.len()).sum());
-        for (change, at) in chunk.iter().zip(0..) {
-            let flags = REQUEST | ACK | change.flags;
-            push_request(
-                &mut bytes,
-                change.kind,
-                flags,
-                first.wrapping_add(at),
-                &change.body,
-            );
-        }
-        let broken = self
-            .send(&bytes)
-            .and_then(|()| self.collect_acks(first, &mut acks))
-            .err();
-        (acks, broken)
-    }
-
-    fn collect_acks(&self, first: u32, acks: &mut [Option<Acked>]) -> Result<(), Cause> {
-        let mut echoes: Vec<(u32, Link)> = Vec::new();
-        let mut missing = acks.len();
-        while missing > 0 {
-            self.receive(|frame| {
-                let at = frame.seq.wrapping_sub(first);
-                let Some(slot) = acks.get_mut(at as usize) else {
-                    return Ok(()); // the late answer to a request that was given up
-                };
-                if frame.kind != frame::ERROR {
-                    echoes.extend(Link::parse(frame).map(|link| (at, link)));
-                    return Ok(());
-                }
-                let outcome = Outcome::parse(frame).map_err(Cause::Decode)?;
-                missing -= usize::from(slot.is_none());
-                let echo = echoes.pop_if(|(of, _)| *of == at).map(|(_, link)| link);
-                *slot = Some(refusal(outcome).map(|()| Reply { echo }));
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
     /// Asks for one object; `None` is what `parse` made of the reply, if one came.
     pub(crate) fn get<T>(
         &self,
@@ -318,14 +204,14 @@ impl Socket {
         Ok(consistency)
     }
 
-    fn take_seqs(&self, count: usize) -> u32 {
+    pub(crate) fn take_seqs(&self, count: usize) -> u32 {
         let first = self.seq.get().wrapping_add(1);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.seq.set(self.seq.get().wrapping_add(count));
         first
     }
 
-    fn send(&self, bytes: &[u8]) -> Result<(), Cause> {
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), Cause> {
         let kernel = SocketAddr::new(0, 0);
         loop {
             match self.inner.send_to(bytes, &kernel, 0) {
@@ -379,15 +265,13 @@ impl AsFd for Socket {
     }
 }
 
-type Acked = Result<Reply, Cause>;
-
 /// Whether a dump is one consistent picture.
 enum Consistency {
     Steady,
     Interrupted,
 }
 
-fn refusal(outcome: Outcome) -> Result<(), Cause> {
+pub(crate) fn refusal(outcome: Outcome) -> Result<(), Cause> {
     match outcome.errno {
         0 => Ok(()),
         errno => Err(Cause::Kernel {
@@ -405,18 +289,4 @@ fn is_interruption(cause: &Cause) -> bool {
 /// Replies were lost because the receive buffer was full.
 pub(crate) fn is_overrun(cause: &Cause) -> bool {
     matches!(cause, Cause::Io(error) if error.raw_os_error() == Some(libc::ENOBUFS))
-}
-
-/// How many of the requests go into the next send: at least one.
-fn chunk_len(changes: &[Change]) -> usize {
-    let mut bytes = 0;
-    changes
-        .iter()
-        .take(REQUESTS_PER_SEND)
-        .take_while(|change| {
-            bytes += frame::HEADER + change.body.len();
-            bytes <= BYTES_PER_SEND
-        })
-        .count()
-        .max(1)
 }

@@ -7,7 +7,8 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute};
 use nix::libc;
 
-use super::{LinkId, set};
+use super::LinkId;
+use super::set::set;
 use crate::change::Change;
 use crate::error::Op;
 use crate::frame::{Attrs, u32_at};

@@ -7,11 +7,12 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::{Link, LinkId};
+use crate::batch::Reply;
 use crate::change::Change;
 use crate::error::{Cause, NetlinkError, Op};
 use crate::frame::wire;
 use crate::ns::NetNs;
-use crate::socket::{Reply, Socket};
+use crate::socket::Socket;
 
 /// Must not exist. The echo tells the index without another request (Linux 6.2 and later).
 const CREATE: u16 = wire(libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ECHO);

@@ -129,7 +129,7 @@ impl Socket {
 }
 
 /// The VLANs in a frame about the link of that index.
-fn parse(frame: Frame<'_>, index: u32) -> Vec<VlanRange> {
+pub(crate) fn parse(frame: Frame<'_>, index: u32) -> Vec<VlanRange> {
     if frame.kind != libc::RTM_NEWLINK || u32_at(frame.payload, 4) != Some(index) {
         return Vec::new();
     }
@@ -159,4 +159,72 @@ fn join(entries: impl Iterator<Item = (Flags, u16)>) -> Vec<VlanRange> {
         });
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct ifinfomsg` of a port with index 5, and `IFLA_AF_SPEC` of these attributes.
+    fn message_of(parts: &[(u16, &[u16])]) -> Vec<u8> {
+        let spec: Vec<u8> = parts
+            .iter()
+            .flat_map(|(kind, words)| {
+                let words: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+                get_body(0, 0, &[(*kind, &words)]).split_off(HEADER)
+            })
+            .collect();
+        get_body(7, 5, &[(libc::IFLA_AF_SPEC, &spec)])
+    }
+
+    const PVID: u16 = 2;
+    const UNTAGGED: u16 = 4;
+    const BEGIN: u16 = 8;
+    const END: u16 = 16;
+
+    /// The messages are those that iproute2's `bridge` sends, recorded with strace.
+    #[test]
+    fn requests_are_what_iproute2_sends() {
+        let link = LinkId::new(5, "veth0");
+        let access = add_vlans(&link, &[VlanRange::access(100)], VlanSide::Port);
+        assert_eq!(access.body, message_of(&[(2, &[PVID | UNTAGGED, 100])]));
+        assert_eq!(access.kind, libc::RTM_SETLINK);
+
+        let trunk = [VlanRange::tagged(10..=20), VlanRange::tagged(30..=30)];
+        let trunk = add_vlans(&link, &trunk, VlanSide::Port);
+        let parts: [(u16, &[u16]); 3] = [(2, &[BEGIN, 10]), (2, &[END, 20]), (2, &[0, 30])];
+        assert_eq!(trunk.body, message_of(&parts));
+        assert_eq!(trunk.to_string(), "add VLAN 10-20,30 dev veth0");
+
+        let on_bridge = add_vlans(&link, &[VlanRange::tagged(100..=100)], VlanSide::Bridge);
+        assert_eq!(on_bridge.body, message_of(&[(0, &[2]), (2, &[0, 100])]));
+
+        let delete = delete_vlans(&link, &[VlanRange::tagged(1..=1)], VlanSide::Port);
+        assert_eq!(delete.body, message_of(&[(2, &[0, 1])]));
+        assert_eq!(delete.kind, libc::RTM_DELLINK);
+    }
+
+    #[test]
+    fn vlans_are_read_back_as_ranges() {
+        let parts: [(u16, &[u16]); 4] = [
+            (2, &[PVID | UNTAGGED, 1]),
+            (2, &[BEGIN, 10]),
+            (2, &[END, 20]),
+            (2, &[UNTAGGED, 30]),
+        ];
+        let payload = message_of(&parts);
+        let frame = Frame {
+            kind: libc::RTM_NEWLINK,
+            flags: 0,
+            seq: 1,
+            payload: &payload,
+        };
+        let untagged = VlanRange {
+            untagged: true,
+            ..VlanRange::tagged(30..=30)
+        };
+        let expected = [VlanRange::access(1), VlanRange::tagged(10..=20), untagged];
+        assert_eq!(parse(frame, 5), expected);
+        assert_eq!(parse(frame, 6), [], "another port");
+    }
 }

@@ -70,6 +70,19 @@ fn a_taken_name_on_either_side_makes_neither_end() {
     assert_eq!(words(&error), "No such device");
 }
 
+/// Linux 6.2 and later echo a new link; before, it is looked up by its name.
+#[test]
+fn the_kernel_echoes_what_it_made() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    let pair = Pair::new();
+    let reply = pair.host.request(&pair.wanted().change()).unwrap();
+    assert_eq!(reply.echo.is_some(), version >= (6, 2), "{release}");
+}
+
 #[test]
 fn a_pair_in_one_namespace() {
     let pair = Pair::new();
