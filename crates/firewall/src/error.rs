@@ -133,10 +133,10 @@ impl Cause {
         }
     }
 
-    /// Whether this kernel has no nf_tables, or not for this family.
+    /// Whether this kernel has no `nf_tables`, or not for this family.
     ///
     /// `socket(2)` answers EPROTONOSUPPORT without nfnetlink; nfnetlink answers EINVAL or
-    /// EOPNOTSUPP while there is no nf_tables (`net/netfilter/nfnetlink.c`), and nf_tables
+    /// EOPNOTSUPP while there is no `nf_tables` (`net/netfilter/nfnetlink.c`), and `nf_tables`
     /// EAFNOSUPPORT for a family it was built without.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {

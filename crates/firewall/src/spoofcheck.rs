@@ -111,7 +111,7 @@ pub struct Observed {
 /// Drops what comes in by the port with another source address. Doing it again changes nothing.
 ///
 /// # Errors
-/// The kernel refused, or has no nf_tables for bridges.
+/// The kernel refused, or has no `nf_tables` for bridges.
 pub fn add(nft: &mut Nft, attachment: &Attachment, binding: &Binding) -> Result<(), FirewallError> {
     let failed = |cause: Cause| cause.during(Operation::AddSpoofCheck, attachment);
     match nft.commit(&plan_elements(attachment, binding)) {
@@ -132,7 +132,7 @@ pub fn add(nft: &mut Nft, attachment: &Attachment, binding: &Binding) -> Result<
 ///
 /// With the `binding`, as ADD had it, the cost does not depend on how many there are in all;
 /// without it the whole table is read. The last one takes the table with it. A kernel without
-/// nf_tables has nothing to remove.
+/// `nf_tables` has nothing to remove.
 ///
 /// # Errors
 /// The kernel refused, or the ruleset kept changing.

@@ -1,6 +1,6 @@
 //! Netlink attributes: type, length, value, one inside the other.
 //!
-//! Numbers are in network byte order, as everywhere in nf_tables.
+//! Numbers are in network byte order, as everywhere in `nf_tables`.
 
 /// Attribute numbers of `linux/netfilter/nf_tables.h` and `nfnetlink.h`, by object.
 pub(super) mod number {
@@ -141,8 +141,17 @@ impl Writer<'_> {
 pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Attributes<'a> {
+    fn iter(self) -> impl Iterator<Item = Attribute<'a>> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (first, behind) = split_first(rest)?;
+            rest = behind;
+            Some(first)
+        })
+    }
+
     pub(super) fn bytes(self, kind: u16) -> Option<&'a [u8]> {
-        self.into_iter()
+        self.iter()
             .find_map(|(found, value)| (found == kind).then_some(value))
     }
 
@@ -181,26 +190,23 @@ impl<'a> Attributes<'a> {
 
     /// The entries of a list.
     pub(super) fn entries(self) -> impl Iterator<Item = Self> {
-        self.into_iter()
+        self.iter()
             .filter(|(kind, _)| *kind == number::ENTRY)
             .map(|(_, value)| Self(value))
     }
 }
 
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
+/// A kind and a value.
+type Attribute<'a> = (u16, &'a [u8]);
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let field = |at: usize| self.0.get(at..)?.first_chunk().copied();
-        let length = usize::from(u16::from_ne_bytes(field(0)?));
-        let kind = u16::from_ne_bytes(field(2)?) & KIND_MASK;
-        let value = self.0.get(HEADER..length)?;
-        self.0 = self
-            .0
-            .get(length.next_multiple_of(HEADER)..)
-            .unwrap_or_default();
-        Some((kind, value))
-    }
+/// The first attribute, and what is behind it.
+fn split_first(bytes: &[u8]) -> Option<(Attribute<'_>, &[u8])> {
+    let field = |at: usize| bytes.get(at..)?.first_chunk().copied();
+    let length = usize::from(u16::from_ne_bytes(field(0)?));
+    let kind = u16::from_ne_bytes(field(2)?) & KIND_MASK;
+    let value = bytes.get(HEADER..length)?;
+    let rest = bytes.get(length.next_multiple_of(HEADER)..);
+    Some(((kind, value), rest.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -238,7 +244,7 @@ mod tests {
             b"\x03\x00\x01\x00",
             b"\x09\x00\x01\x00abcd",
         ] {
-            assert_eq!(Attributes(bytes).into_iter().count(), 0, "{bytes:?}");
+            assert_eq!(Attributes(bytes).iter().count(), 0, "{bytes:?}");
         }
     }
 }

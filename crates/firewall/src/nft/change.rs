@@ -4,44 +4,9 @@ use std::fmt;
 
 use nix::libc;
 
-use super::attr::{Writer, number};
 use super::expr::Expr;
-use super::frame::{ACK, APPEND, CREATE, EXCLUSIVE, Outbox};
-use super::userdata;
+use super::userdata::ByteOrder;
 use super::view::BaseChain;
-
-/// `NFNL_SUBSYS_NFTABLES`, in the high byte of every nf_tables message type.
-pub(super) const SUBSYSTEM: u16 = 10;
-/// `NFNL_MSG_BATCH_BEGIN` and `_END` of `linux/netfilter/nfnetlink.h`.
-const BATCH_BEGIN: u16 = 16;
-const BATCH_END: u16 = 17;
-
-/// `enum nf_tables_msg_types` of `linux/netfilter/nf_tables.h`.
-#[derive(Debug, Clone, Copy)]
-#[repr(u8)]
-pub(super) enum Message {
-    NewTable = 0,
-    DeleteTable = 2,
-    NewChain = 3,
-    GetChain = 4,
-    DeleteChain = 5,
-    NewRule = 6,
-    GetRule = 7,
-    DeleteRule = 8,
-    NewSet = 9,
-    GetSet = 10,
-    DeleteSet = 11,
-    NewElement = 12,
-    GetElement = 13,
-    DeleteElement = 14,
-    GetGeneration = 16,
-}
-
-impl Message {
-    pub(super) fn kind(self) -> u16 {
-        SUBSYSTEM << 8 | u16::from(self as u8)
-    }
-}
 
 /// The family of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,7 +87,7 @@ pub enum KeyType {
 impl KeyType {
     /// The number that `nft` stores for a type (`enum datatypes` in its `datatype.h`), six bits for
     /// each part of a concatenation. The kernel only keeps it for the next reader.
-    fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         const IPV4: u32 = 7;
         const IPV6: u32 = 8;
         const ETHER: u32 = 9;
@@ -136,7 +101,7 @@ impl KeyType {
     }
 
     /// The length of a key in bytes; every part is padded to a multiple of four.
-    fn length(self) -> u32 {
+    pub(super) fn length(self) -> u32 {
         match self {
             Self::Ipv4 => 4,
             Self::Ipv6 | Self::Interface => 16,
@@ -144,10 +109,10 @@ impl KeyType {
         }
     }
 
-    fn byte_order(self) -> Option<userdata::ByteOrder> {
+    pub(super) fn byte_order(self) -> Option<ByteOrder> {
         match self {
-            Self::Ipv4 | Self::Ipv6 => Some(userdata::ByteOrder::Big),
-            Self::Interface => Some(userdata::ByteOrder::Host),
+            Self::Ipv4 | Self::Ipv6 => Some(ByteOrder::Big),
+            Self::Interface => Some(ByteOrder::Host),
             Self::InterfaceAndMac => None,
         }
     }
@@ -246,165 +211,12 @@ pub struct Transaction {
     pub changes: Vec<Change>,
 }
 
-impl Transaction {
-    /// Writes the batch. The last change alone asks for an acknowledgement; those that fail are
-    /// answered anyway (`nfnetlink_rcv_batch`).
-    pub(super) fn write(&self, outbox: &mut Outbox) {
-        outbox.message(BATCH_BEGIN, 0, (0, SUBSYSTEM), |batch| {
-            if let Some(generation) = self.generation {
-                batch.u32(number::BATCH_GENERATION, generation);
-            }
-        });
-        let last = self.changes.len().saturating_sub(1);
-        for (at, change) in self.changes.iter().enumerate() {
-            // Any number serves that is different for each set of a batch.
-            let set_id = u32::try_from(at + 1).unwrap_or_default();
-            change.write(outbox, if at == last { ACK } else { 0 }, set_id);
-        }
-        outbox.message(BATCH_END, 0, (0, SUBSYSTEM), |_no_attributes| {});
-    }
-}
-
-impl Change {
-    fn table(&self) -> Table {
-        match self {
-            Self::AddTable(table)
-            | Self::DeleteTable(table)
-            | Self::AddChain { table, .. }
-            | Self::DeleteChain { table, .. }
-            | Self::FlushChain { table, .. }
-            | Self::AddRule { table, .. }
-            | Self::InsertRule { table, .. }
-            | Self::DeleteRule { table, .. }
-            | Self::AddSet { table, .. }
-            | Self::DeleteSet { table, .. }
-            | Self::CreateElement { table, .. }
-            | Self::DeleteElement { table, .. } => *table,
-        }
-    }
-
-    fn message(&self) -> (Message, u16) {
-        match self {
-            Self::AddTable(_) => (Message::NewTable, CREATE),
-            Self::DeleteTable(_) => (Message::DeleteTable, 0),
-            Self::AddChain { .. } => (Message::NewChain, CREATE),
-            Self::DeleteChain { .. } => (Message::DeleteChain, 0),
-            Self::AddRule { .. } => (Message::NewRule, CREATE | APPEND),
-            Self::InsertRule { .. } => (Message::NewRule, CREATE),
-            Self::FlushChain { .. } | Self::DeleteRule { .. } => (Message::DeleteRule, 0),
-            Self::AddSet { .. } => (Message::NewSet, CREATE),
-            Self::DeleteSet { .. } => (Message::DeleteSet, 0),
-            Self::CreateElement { .. } => (Message::NewElement, CREATE | EXCLUSIVE),
-            Self::DeleteElement { .. } => (Message::DeleteElement, 0),
-        }
-    }
-
-    fn write(&self, outbox: &mut Outbox, flags: u16, set_id: u32) {
-        let (message, own_flags) = self.message();
-        let table = self.table();
-        outbox.message(
-            message.kind(),
-            own_flags | flags,
-            (table.family.number(), 0),
-            |body| self.write_attributes(table.name, body, set_id),
-        );
-    }
-
-    fn write_attributes(&self, table: &str, body: &mut Writer<'_>, set_id: u32) {
-        match self {
-            Self::AddTable(_) | Self::DeleteTable(_) => {
-                body.text(number::TABLE_NAME, table);
-            }
-            Self::AddChain { chain, hook, .. } => write_chain(table, chain, hook, body),
-            Self::DeleteChain { chain, .. } => {
-                body.text(number::CHAIN_TABLE, table)
-                    .text(number::CHAIN_NAME, chain);
-            }
-            Self::FlushChain { chain, .. } => {
-                write_rule_place(table, chain, body);
-            }
-            Self::DeleteRule { chain, handle, .. } => {
-                write_rule_place(table, chain, body).u64(number::RULE_HANDLE, *handle);
-            }
-            Self::AddRule { chain, rule, .. } | Self::InsertRule { chain, rule, .. } => {
-                write_rule_place(table, chain, body).nested(number::RULE_EXPRESSIONS, |list| {
-                    for expr in rule {
-                        expr.write(list);
-                    }
-                });
-            }
-            Self::AddSet { set, key, .. } => write_set(table, set, *key, set_id, body),
-            Self::DeleteSet { set, .. } => {
-                body.text(number::SET_TABLE, table)
-                    .text(number::SET_NAME, set);
-            }
-            Self::CreateElement {
-                set, key, comment, ..
-            } => write_element(table, set, key, Some(comment), body),
-            Self::DeleteElement { set, key, .. } => write_element(table, set, key, None, body),
-        }
-    }
-}
-
-fn write_rule_place<'a, 'b>(
-    table: &str,
-    chain: &str,
-    body: &'a mut Writer<'b>,
-) -> &'a mut Writer<'b> {
-    body.text(number::RULE_TABLE, table)
-        .text(number::RULE_CHAIN, chain)
-}
-
-fn write_chain(table: &str, chain: &str, hook: &Hook, body: &mut Writer<'_>) {
-    body.text(number::CHAIN_TABLE, table)
-        .text(number::CHAIN_NAME, chain)
-        .text(number::CHAIN_TYPE, hook.kind)
-        .nested(number::CHAIN_HOOK, |place| {
-            place
-                .u32(number::HOOK_NUMBER, hook.number)
-                .i32(number::HOOK_PRIORITY, hook.priority);
-        });
-}
-
-fn write_set(table: &str, set: &str, key: KeyType, id: u32, body: &mut Writer<'_>) {
-    body.text(number::SET_TABLE, table)
-        .text(number::SET_NAME, set)
-        .u32(number::SET_FLAGS, 0)
-        .u32(number::SET_KEY_TYPE, key.number())
-        .u32(number::SET_KEY_LENGTH, key.length())
-        .u32(number::SET_ID, id);
-    if let Some(order) = key.byte_order() {
-        body.bytes(number::SET_USERDATA, &userdata::key_byte_order(order));
-    }
-}
-
-pub(super) fn write_element(
-    table: &str,
-    set: &str,
-    key: &[u8],
-    comment: Option<&str>,
-    body: &mut Writer<'_>,
-) {
-    body.text(number::ELEMENTS_TABLE, table)
-        .text(number::ELEMENTS_SET, set)
-        .nested(number::ELEMENTS_LIST, |list| {
-            list.nested(number::ENTRY, |element| {
-                element.data(number::ELEMENT_KEY, key);
-                if let Some(comment) = comment {
-                    let userdata = userdata::element_comment(comment);
-                    element.bytes(number::ELEMENT_USERDATA, &userdata);
-                }
-            });
-        });
-}
-
 /// The hooks that our chains are called from.
 impl Hook {
     /// Source NAT, after routing: `type nat hook postrouting priority srcnat`.
     pub const SOURCE_NAT: Self = Self {
         kind: "nat",
-        #[expect(clippy::cast_sign_loss, reason = "a small positive constant")]
-        number: libc::NF_INET_POST_ROUTING as u32,
+        number: 4, // NF_INET_POST_ROUTING of linux/netfilter.h
         priority: libc::NF_IP_PRI_NAT_SRC,
     };
     /// The first look at a frame that a bridge port received:

@@ -1,4 +1,4 @@
-//! The expressions of a rule, as nf_tables executes them: load, compare, look up, decide.
+//! The expressions of a rule, as `nf_tables` executes them: load, compare, look up, decide.
 //!
 //! A typed subset: what our rules are made of. Whatever else a rule of somebody else holds reads as
 //! [`Expr::Other`].
@@ -143,7 +143,7 @@ impl Register {
 const VERDICT_REGISTER: u32 = 0;
 
 impl Verdict {
-    /// `NF_*` and `NFT_*` verdicts; those that only nf_tables knows are negative.
+    /// `NF_*` and `NFT_*` verdicts; those that only `nf_tables` knows are negative.
     fn code(&self) -> i32 {
         match self {
             Self::Drop => 0,

@@ -1,20 +1,23 @@
-//! nf_tables over netlink, without a process.
+//! `nf_tables` over netlink, without a process.
 //!
 //! [`Change`]s and [`Transaction`]s are values; [`Nft`] is the one thing here that talks to the
-//! kernel. docs/decisions/003-nftables-wire.md tells why the wire format is written here and not
+//! kernel. docs/decisions/003-nf-tables.md tells why the wire format is written here and not
 //! taken from a crate.
 
 mod attr;
 mod change;
+mod channel;
+mod encode;
 mod expr;
 mod frame;
+mod query;
 mod socket;
 mod userdata;
 mod view;
 
 pub use change::{Change, Family, Hook, KeyType, Table, Transaction};
 pub use expr::{Expr, Header, Meta, Register, Verdict};
-pub(crate) use socket::Glance;
+pub(crate) use query::Glance;
 pub use socket::Nft;
 pub(crate) use userdata::COMMENT_MAX;
 pub use view::{BaseChain, Element, Rule};

@@ -17,7 +17,9 @@
 //!
 //! A set and a rule for each subnet, an element for each address: an ADD to a known subnet is one
 //! element, whatever the number of containers, and a connection's first packet looks up one set
-//! for each subnet. docs/decisions/004-masquerade-layout.md tells why not one map of verdicts.
+//! for each subnet. docs/decisions/003-nf-tables.md tells why not one map of verdicts.
+
+mod rules;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,12 +28,11 @@ use cni_types::{Attachment, IpCidr, NetworkName};
 use nix::errno::Errno;
 
 use crate::error::{Cause, FirewallError, Operation};
-use crate::nft::{
-    BaseChain, Change, Element, Expr, Family, Header, Hook, KeyType, Meta, Nft, Register, Rule,
-    Table, Transaction, Verdict,
-};
+use crate::nft::{BaseChain, Change, Element, Expr, Family, Hook, Nft, Rule, Table, Transaction};
 use crate::owner::{self, Tag};
-use crate::registry::{Place, Registry, claim, is_stale, tag_of};
+use crate::registry::{Registry, claim, is_stale, tag_of};
+
+use rules::{distinct, key_type, multicast_rules, places, set_name, subnet_rule, subnets};
 
 /// The table; nothing else is in it.
 pub const TABLE: Table = Table {
@@ -105,7 +106,7 @@ pub struct Observed {
 /// ruleset is looked at and completed. Doing it again changes nothing.
 ///
 /// # Errors
-/// The kernel refused, or has no nf_tables with NAT.
+/// The kernel refused, or has no `nf_tables` with NAT.
 pub fn add(
     nft: &mut Nft,
     attachment: &Attachment,
@@ -130,7 +131,7 @@ pub fn add(
 ///
 /// With `addresses`, as ADD had them, the cost does not depend on how many there are in all;
 /// without them the whole table is read. The last address of a subnet takes the subnet's set and
-/// rule with it, the last one of all the table. A kernel without nf_tables has nothing to remove.
+/// rule with it, the last one of all the table. A kernel without `nf_tables` has nothing to remove.
 ///
 /// # Errors
 /// The kernel refused, or the ruleset kept changing.
@@ -284,143 +285,4 @@ fn missing(
         }
     }
     missing
-}
-
-/// The addresses, each once.
-fn distinct(addresses: &[IpCidr]) -> Vec<IpCidr> {
-    let mut distinct = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        if !distinct.contains(address) {
-            distinct.push(*address);
-        }
-    }
-    distinct
-}
-
-/// Their subnets, each once.
-fn subnets(addresses: &[IpCidr]) -> Vec<IpCidr> {
-    let subnets: Vec<IpCidr> = addresses.iter().map(IpCidr::subnet).collect();
-    distinct(&subnets)
-}
-
-fn places(addresses: &[IpCidr]) -> Vec<Place> {
-    distinct(addresses)
-        .iter()
-        .map(|address| Place {
-            set: set_name(&address.subnet()),
-            key: octets(address.addr()),
-        })
-        .collect()
-}
-
-/// `nft` reads no name with a colon in it.
-fn set_name(subnet: &IpCidr) -> String {
-    format!("from_{subnet}").replace(':', "-")
-}
-
-fn key_type(subnet: &IpCidr) -> KeyType {
-    if subnet.is_ipv6() {
-        KeyType::Ipv6
-    } else {
-        KeyType::Ipv4
-    }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-/// Where an IP header has its addresses.
-struct Offsets {
-    source: u32,
-    destination: u32,
-}
-
-fn offsets(v6: bool) -> Offsets {
-    let (source, destination) = if v6 { (8, 24) } else { (12, 16) };
-    Offsets {
-        source,
-        destination,
-    }
-}
-
-/// `meta nfproto ipv4`, which `nft` leaves out where the rest of a rule implies it.
-fn of_family(v6: bool) -> [Expr; 2] {
-    const NFPROTO_IPV4: u8 = 2;
-    const NFPROTO_IPV6: u8 = 10;
-    [
-        Expr::Meta(Meta::Protocol, Register::First),
-        Expr::Compare {
-            equal: true,
-            bytes: vec![if v6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 }],
-        },
-    ]
-}
-
-/// `ip daddr SUBNET`, or `ip daddr != SUBNET`, as `nft` writes it: whole bytes need no mask.
-fn destination_in(subnet: &IpCidr, equal: bool) -> Vec<Expr> {
-    let network = octets(subnet.network());
-    let whole = subnet.prefix() % 8 == 0 && subnet.prefix() > 0;
-    let length = if whole {
-        usize::from(subnet.prefix() / 8)
-    } else {
-        network.len()
-    };
-    let mut exprs = vec![Expr::Payload {
-        header: Header::Network,
-        offset: offsets(subnet.is_ipv6()).destination,
-        length: u32::try_from(length).unwrap_or_default(),
-        register: Register::First,
-    }];
-    if !whole {
-        exprs.push(Expr::Mask(mask(subnet.prefix(), network.len())));
-    }
-    exprs.push(Expr::Compare {
-        equal,
-        bytes: network.into_iter().take(length).collect(),
-    });
-    exprs
-}
-
-fn mask(prefix: u8, length: usize) -> Vec<u8> {
-    let mut left = u32::from(prefix);
-    let byte = |_at| {
-        let bits = left.min(8);
-        left -= bits;
-        u8::try_from(0xff00_u32 >> bits & 0xff).unwrap_or_default()
-    };
-    (0..length).map(byte).collect()
-}
-
-fn multicast_rules() -> Vec<Vec<Expr>> {
-    ["224.0.0.0/4", "ff00::/8"]
-        .iter()
-        .filter_map(|subnet| subnet.parse::<IpCidr>().ok())
-        .map(|multicast| {
-            let mut rule = of_family(multicast.is_ipv6()).to_vec();
-            rule.extend(destination_in(&multicast, true));
-            rule.push(Expr::Verdict(Verdict::Return));
-            rule
-        })
-        .collect()
-}
-
-fn subnet_rule(subnet: &IpCidr) -> Vec<Expr> {
-    let mut rule = of_family(subnet.is_ipv6()).to_vec();
-    rule.push(Expr::Payload {
-        header: Header::Network,
-        offset: offsets(subnet.is_ipv6()).source,
-        length: u32::from(subnet.bits() / 8),
-        register: Register::First,
-    });
-    rule.push(Expr::Lookup {
-        set: set_name(subnet),
-        inverted: false,
-    });
-    rule.extend(destination_in(subnet, false));
-    rule.push(Expr::Masquerade);
-    rule
 }

@@ -1,0 +1,197 @@
+//! A program that is run to its end, or to a deadline.
+
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::Cause;
+
+/// Where the programs are if `PATH` does not lead there, as it does not for some runtimes.
+const FOLDERS: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin/"];
+
+/// Runs a program, feeds it `input`, and answers what it printed.
+///
+/// There is no waiting for its exit: it has exited, or is about to, once it has closed both of its
+/// outputs, and those can be waited for with a deadline.
+pub(super) fn run(
+    program: &'static str,
+    args: &[&str],
+    input: &str,
+    patience: Duration,
+) -> Result<String, Cause> {
+    let mut child = spawn(program, args)?;
+    let ended = converse(&mut child, input, patience);
+    let (stdout, stderr) = match ended {
+        Ok(outputs) => outputs,
+        Err(stderr) => {
+            // It may have ended this very moment: then there is nothing to kill.
+            let _gone = child.kill();
+            let _status = child.wait();
+            return Err(Cause::ProgramTimeout {
+                program,
+                waited: patience,
+                stderr: tidy(&stderr),
+            });
+        }
+    };
+    let status = child
+        .wait()
+        .map_err(|source| Cause::Spawn { program, source })?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    Err(Cause::Program {
+        program,
+        status,
+        stderr: tidy(&stderr),
+    })
+}
+
+/// What a program said, in one line.
+fn tidy(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join("; ")
+}
+
+fn spawn(program: &'static str, args: &[&str]) -> Result<Child, Cause> {
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for folder in FOLDERS {
+        let spawned = Command::new(format!("{folder}{program}"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        match spawned {
+            Ok(child) => return Ok(child),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => failure = error,
+            Err(source) => return Err(Cause::Spawn { program, source }),
+        }
+    }
+    Err(Cause::Spawn {
+        program,
+        source: failure,
+    })
+}
+
+/// Reads both outputs to their ends. Time is up: what it complained about so far.
+fn converse(
+    child: &mut Child,
+    input: &str,
+    patience: Duration,
+) -> Result<(Vec<u8>, Vec<u8>), Vec<u8>> {
+    let deadline = Instant::now() + patience;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Our input is smaller than a pipe. A program that does not read it tells why at its end.
+        let _closed_early = stdin.write_all(input.as_bytes());
+    }
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut output, mut complaint) = (Vec::new(), Vec::new());
+    while stdout.is_some() || stderr.is_some() {
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(complaint);
+        };
+        let ready = readable(
+            [
+                stdout.as_ref().map(AsFd::as_fd),
+                stderr.as_ref().map(AsFd::as_fd),
+            ],
+            left,
+        );
+        if ready[0] {
+            take(&mut stdout, &mut output);
+        }
+        if ready[1] {
+            take(&mut stderr, &mut complaint);
+        }
+    }
+    Ok((output, complaint))
+}
+
+fn readable(fds: [Option<BorrowedFd<'_>>; 2], left: Duration) -> [bool; 2] {
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .flatten()
+        .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
+        .collect();
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(&mut polled, timeout) {
+        Ok(_some) => {}
+        Err(Errno::EINTR) => return [false; 2],
+        // Reading will tell what is wrong.
+        Err(_errno) => return fds.map(|fd| fd.is_some()),
+    }
+    let mut answers = polled.iter().map(|fd| fd.any().unwrap_or_default());
+    fds.map(|fd| fd.is_some() && answers.next().unwrap_or_default())
+}
+
+/// Reads what there is; the end, or a failure, closes the pipe.
+fn take(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
+    let mut buffer = [0; 16 * 1024];
+    let Some(reader) = pipe else { return };
+    match reader.read(&mut buffer) {
+        Ok(0) => *pipe = None,
+        Ok(length) => into.extend(buffer.iter().take(length)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(_broken) => *pipe = None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn input_goes_in_and_output_comes_out() {
+        assert_eq!(run("cat", &[], "abc\n", PATIENCE).unwrap(), "abc\n");
+    }
+
+    #[test]
+    fn more_than_a_pipe_holds_comes_out_whole() {
+        let text = run("seq", &["200000"], "", PATIENCE).unwrap();
+        assert_eq!(text.lines().count(), 200_000);
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_programs_words() {
+        let error = run(
+            "sh",
+            &["-c", "echo no >&2; echo way >&2; exit 3"],
+            "",
+            PATIENCE,
+        )
+        .expect_err("exit 3 is a failure");
+        assert_eq!(error.to_string(), "sh failed (exit status: 3): no; way");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_and_reaped() {
+        let begin = Instant::now();
+        let error = run(
+            "sh",
+            &["-c", "echo waiting for the lock >&2; exec sleep 100"],
+            "",
+            Duration::from_millis(300),
+        )
+        .expect_err("it cannot end in time");
+        assert!(begin.elapsed() < Duration::from_secs(50));
+        assert!(
+            matches!(&error, Cause::ProgramTimeout { stderr, .. } if stderr == "waiting for the lock"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_named() {
+        let error = run("cni-firewall-no-such-program", &[], "", PATIENCE)
+            .expect_err("there is no such program");
+        assert_eq!(error.to_string(), "cannot run cni-firewall-no-such-program");
+    }
+}
