@@ -41,9 +41,14 @@ impl Socket {
     pub fn send_each(&self, changes: &[Change]) -> Vec<Result<Reply, NetlinkError>> {
         let mut results = Vec::with_capacity(changes.len());
         let mut rest = changes;
+        let mut broken = None;
         while !rest.is_empty() {
             let (chunk, behind) = rest.split_at(chunk_len(rest));
-            let (acks, broken) = self.exchange(chunk);
+            let acks = match broken {
+                // A socket that gave no answer gets nothing more, or each send would wait anew.
+                Some(_) => chunk.iter().map(|_| None).collect(),
+                None => self.exchange(chunk, &mut broken),
+            };
             for (change, ack) in chunk.iter().zip(acks) {
                 results.push(match (ack, &broken) {
                     (Some(ack), _) => ack.map_err(|cause| change.failed(cause)),
@@ -76,7 +81,7 @@ impl Socket {
     }
 
     /// Sends one chunk and collects the acknowledgements, until all are there or the socket fails.
-    fn exchange(&self, chunk: &[Change]) -> (Vec<Option<Acked>>, Option<Cause>) {
+    fn exchange(&self, chunk: &[Change], broken: &mut Option<Cause>) -> Vec<Option<Acked>> {
         let first = self.take_seqs(chunk.len());
         let mut acks: Vec<Option<Acked>> = chunk.iter().map(|_| None).collect();
         let mut bytes =
@@ -91,11 +96,11 @@ impl Socket {
                 &change.body,
             );
         }
-        let broken = self
+        *broken = self
             .send(&bytes)
             .and_then(|()| self.collect_acks(first, &mut acks))
             .err();
-        (acks, broken)
+        acks
     }
 
     fn collect_acks(&self, first: u32, acks: &mut [Option<Acked>]) -> Result<(), Cause> {
