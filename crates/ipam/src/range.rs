@@ -155,21 +155,21 @@ impl Range {
                 .or_else(|| successor(subnet.network()))
                 .unwrap_or_else(|| subnet.network()),
         };
-        range.check_bounds(start.is_some(), end.is_some())
+        range.check_bounds(spec)
     }
 
     /// In the reference's order, which decides the error where both bounds are wrong: a given
     /// start against the subnet and a given end, then a given end against the subnet and the
     /// start. The last case the reference takes, and hands out addresses of other subnets.
-    fn check_bounds(self, start_given: bool, end_given: bool) -> Result<Self, RangeError> {
+    fn check_bounds(self, given: &RangeSpec) -> Result<Self, RangeError> {
         let Self {
             subnet, start, end, ..
         } = self;
         let reversed = start > end;
-        if start_given && (!subnet.contains(start) || (end_given && reversed)) {
+        if given.start.is_some() && (!subnet.contains(start) || (given.end.is_some() && reversed)) {
             return Err(RangeError::Start { start, subnet });
         }
-        if end_given && (!subnet.contains(end) || reversed) {
+        if given.end.is_some() && (!subnet.contains(end) || reversed) {
             return Err(RangeError::End { end, subnet });
         }
         if reversed {
@@ -252,12 +252,10 @@ pub enum RangeSetError {
         index: usize,
     },
     /// Two ranges share addresses.
-    #[error("subnets {first} and {second} overlap")]
+    #[error("subnets {} and {} overlap", ranges.0, ranges.1)]
     Overlap {
-        /// The earlier one.
-        first: Range,
-        /// The later one.
-        second: Range,
+        /// The earlier one and the later one.
+        ranges: Box<(Range, Range)>,
         /// Which range of the set the later one is, from 0.
         index: usize,
     },
@@ -300,12 +298,8 @@ impl RangeSet {
         let mut later = ranges.iter().enumerate();
         while let Some((_, first)) = later.next() {
             if let Some((index, second)) = later.clone().find(|(_, other)| first.overlaps(other)) {
-                let (first, second) = (*first, *second);
-                return Err(RangeSetError::Overlap {
-                    first,
-                    second,
-                    index,
-                });
+                let ranges = Box::new((*first, *second));
+                return Err(RangeSetError::Overlap { ranges, index });
             }
         }
         Ok(Self(ranges))

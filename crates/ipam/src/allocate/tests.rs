@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -283,7 +283,7 @@ proptest! {
         let Ok(range) = Range::new(&spec) else { return Ok(()) };
         let sets = [RangeSet::new(&[spec]).unwrap()];
         let mut free = usable(&range);
-        let mut held: std::collections::BTreeMap<u8, Vec<IpAddr>> = Default::default();
+        let mut held: BTreeMap<u8, Vec<IpAddr>> = BTreeMap::new();
         let mut store = MemoryStore::new();
         for step in steps {
             match step {

@@ -169,7 +169,8 @@ impl Store for LockedStore {
         }
         let name = addr.to_string();
         let create = || write::create(&self.dir, &self.data_dir, &name, text.as_bytes());
-        if !create()? && !(self.reclaim(&name)? && create()?) {
+        let created = create()? || (self.reclaim(&name)? && create()?);
+        if !created {
             return Ok(false);
         }
         let remembered = write::write_last_reserved(&self.dir, &self.data_dir, set, addr);

@@ -1,15 +1,13 @@
 //! Writing files that are there whole or not at all.
 
 use std::fmt;
-use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat, write};
 
 use super::dir::{Content, LEASE_LIMIT, LeaseDir};
@@ -51,7 +49,7 @@ fn create_unnamed(dir: &LeaseDir, name: &str, content: &[u8]) -> nix::Result<()>
 /// A file with a name of its own, outside the network's directory, since the reference walks
 /// that one. Under the network's lock nobody else uses that name: one that is there already is
 /// what a crash left.
-fn create_elsewhere(
+pub(super) fn create_elsewhere(
     dir: &LeaseDir,
     data_dir: &Path,
     name: &str,
@@ -142,11 +140,12 @@ fn overwrite(dir: &LeaseDir, name: &str, text: &[u8]) -> bool {
     let Ok(file) = dir.open_file(name, flags, Mode::empty()) else {
         return false;
     };
-    let file = File::from(file);
     // A file with a second name could be anybody's.
-    let fits = file
-        .metadata()
-        .is_ok_and(|old| old.is_file() && old.nlink() == 1 && old.len() <= text.len() as u64);
+    let fits = fstat(&file).is_ok_and(|old| {
+        let kind = SFlag::from_bits_truncate(old.st_mode) & SFlag::S_IFMT;
+        let size = usize::try_from(old.st_size);
+        kind == SFlag::S_IFREG && old.st_nlink == 1 && size.is_ok_and(|size| size <= text.len())
+    });
     fits && write(&file, text).is_ok_and(|written| written == text.len())
 }
 
