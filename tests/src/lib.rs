@@ -12,6 +12,8 @@
 pub mod cgroup;
 pub mod containerd;
 pub mod cri;
+pub mod differences;
 pub mod image;
 pub mod jail;
+pub mod network;
 pub mod podman;
