@@ -1,2 +1,57 @@
-//! Being built.
-fn main() {}
+//! The `bridge` plugin: joins a container to a Linux bridge with a veth pair.
+
+mod add;
+mod apply;
+mod check;
+mod collect;
+mod config;
+mod error;
+mod owner;
+mod plan;
+mod remove;
+
+use std::process::ExitCode;
+
+use cni_plugin::{
+    AttachmentRequest, DelRequest, Delegate, GcRequest, Plugin, PluginInfo, Request, Undo,
+};
+use cni_types::{CniError, CniResult, Command, SpecVersion};
+
+struct Bridge;
+
+impl Plugin for Bridge {
+    const INFO: PluginInfo = PluginInfo {
+        name: "bridge",
+        version: env!("CARGO_PKG_VERSION"),
+        supported: SpecVersion::ALL,
+    };
+
+    fn add(&self, request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
+        add::add(request, undo)
+    }
+
+    fn del(&self, request: &DelRequest) -> Result<(), CniError> {
+        remove::remove(request)
+    }
+
+    fn check(&self, request: &AttachmentRequest) -> Result<(), CniError> {
+        check::check(request)
+    }
+
+    fn gc(&self, request: &GcRequest) -> Result<(), CniError> {
+        collect::collect(request)
+    }
+
+    fn status(&self, request: &Request) -> Result<(), CniError> {
+        match config::ipam_type(&request.config) {
+            Some(ipam) => {
+                Delegate::find(request, ipam)?.run(Command::Status, request.delegate_deadline())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    cni_plugin::main(&Bridge)
+}

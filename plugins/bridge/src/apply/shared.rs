@@ -1,0 +1,35 @@
+//! What several attachments share: the bridge, its addresses, the host's forwarding.
+//!
+//! An ADD that made one of these and then fails takes it back, but only while nobody else can have
+//! come to rely on it. So every ADD holds a shared lock on the host's namespace while it runs, and
+//! takes shared things back only if it can get the lock for itself alone and the bridge has no
+//! port. Nobody ever waits for this lock: who cannot have it leaves things as they are, which
+//! harms nobody.
+//!
+//! The lock is flock(2) on the namespace's file itself: it needs no directory and leaves no file.
+
+use std::fs::File;
+
+use cni_netlink::{LinkId, Socket};
+
+/// An ADD's claim on what it shares with others.
+#[derive(Debug)]
+pub(crate) struct SharedUse(Option<File>);
+
+impl SharedUse {
+    /// Begins to use shared things.
+    pub(crate) fn begin() -> Self {
+        let file = File::open("/proc/thread-self/ns/net").ok();
+        Self(file.filter(|file| file.try_lock_shared().is_ok()))
+    }
+
+    /// Whether no other ADD runs and no attachment uses the bridge. From then on no other ADD can
+    /// begin to rely on it unseen, until this process ends.
+    pub(crate) fn is_ours_alone(&self, host: &Socket, bridge: &LinkId) -> bool {
+        let alone = self.0.as_ref().is_some_and(|file| file.try_lock().is_ok());
+        alone
+            && host
+                .bridge_ports(bridge)
+                .is_ok_and(|ports| ports.is_empty())
+    }
+}

@@ -1,0 +1,58 @@
+//! GC: what is of this network and belongs to no valid attachment.
+
+use cni_firewall::{Nft, masquerade, spoofcheck};
+use cni_netlink::{Socket, delete_link};
+use cni_plugin::{Delegate, GcRequest};
+use cni_types::{Attachment, CniError, Command};
+
+use crate::apply::bridge::ignore_gone;
+use crate::config;
+use crate::owner;
+
+/// Removes stale host ends, rules and addresses; goes on after an error and tells all at the end.
+pub(crate) fn collect(request: &GcRequest) -> Result<(), CniError> {
+    let valid: Vec<Attachment> = request.valid_attachments().collect();
+    let outcomes = [
+        collect_links(request, &valid),
+        collect_rules(request, &valid),
+        collect_addresses(request),
+    ];
+    CniError::collect(outcomes.into_iter().filter_map(Result::err)).map_or(Ok(()), Err)
+}
+
+fn collect_links(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniError> {
+    let host = Socket::open()?;
+    let network = &request.request.network;
+    let mut errors = Vec::new();
+    for link in host.links()? {
+        if link.is_kind("veth") && owner::is_stale(link.alias.as_deref(), network, valid) {
+            errors.extend(
+                ignore_gone(host.request(&delete_link(&link.id())))
+                    .err()
+                    .map(CniError::from),
+            );
+        }
+    }
+    CniError::collect(errors).map_or(Ok(()), Err)
+}
+
+fn collect_rules(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniError> {
+    let mut nft = match Nft::open() {
+        // No nf_tables, no rules.
+        Err(error) if error.cause.is_unsupported() => return Ok(()),
+        other => other?,
+    };
+    let network = &request.request.network;
+    let masquerade = masquerade::gc(&mut nft, network, valid);
+    let spoof_check = spoofcheck::gc(&mut nft, network, valid);
+    let errors = [masquerade.err(), spoof_check.err()];
+    CniError::collect(errors.into_iter().flatten().map(CniError::from)).map_or(Ok(()), Err)
+}
+
+fn collect_addresses(request: &GcRequest) -> Result<(), CniError> {
+    let Some(ipam) = config::ipam_type(&request.request.config) else {
+        return Ok(());
+    };
+    let delegate = Delegate::find(&request.request, ipam)?;
+    delegate.run(Command::Gc, request.request.delegate_deadline())
+}
