@@ -80,7 +80,7 @@ fn assert_same(ipam: &Value, before: &[(&str, &str)], calls: &[Call]) {
     }
 }
 
-fn ranges(sets: Value) -> Value {
+fn ranges(sets: &Value) -> Value {
     json!({"ranges": sets})
 }
 
@@ -112,7 +112,7 @@ fn the_life_of_leases() {
         json!([[{"subnet": "2001:DB8:0:0:1::/125", "gateway": "2001:db8:0:0:1::3"}]]),
         json!([[{"subnet": "255.255.255.248/29", "rangeEnd": "255.255.255.255"}]]),
     ] {
-        assert_same(&ranges(sets), &[], &calls);
+        assert_same(&ranges(&sets), &[], &calls);
     }
 }
 
@@ -142,7 +142,7 @@ fn every_key_of_a_config() {
 
 #[test]
 fn runtime_ranges_and_requested_addresses() {
-    let ipam = ranges(json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]));
+    let ipam = ranges(&json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]));
     let runtime = |value: Value| json!({"runtimeConfig": value});
     let with_args = |value: Value| json!({"args": {"cni": value}});
     for call in [
@@ -179,7 +179,7 @@ fn runtime_ranges_and_requested_addresses() {
         // Afterwards the rotation goes on from what was asked for.
         assert_same(&ipam, &[], &[call.clone(), call, add("b"), del("a")]);
     }
-    let ipam = ranges(json!([[{"subnet": "10.0.0.0/24"}]]));
+    let ipam = ranges(&json!([[{"subnet": "10.0.0.0/24"}]]));
     let v6 = runtime(json!({"ipRanges": [[{"subnet": "fd00::/64", "rangeStart": "fd00::7"}]]}));
     assert_same(&ipam, &[], &[("ADD", "a", "", v6)]);
     let upper =
@@ -210,9 +210,9 @@ fn refusals_have_the_same_words() {
         json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "10.0.1.0/24"}]]),
         json!([[{"subnet": "10.0.0"}]]),
     ] {
-        assert_same(&ranges(sets), &[], &[add("a")]);
+        assert_same(&ranges(&sets), &[], &[add("a")]);
     }
-    let ipam = ranges(json!([[{"subnet": "10.0.0.0/24"}]]));
+    let ipam = ranges(&json!([[{"subnet": "10.0.0.0/24"}]]));
     let ask = (
         "ADD",
         "a",
@@ -225,7 +225,7 @@ fn refusals_have_the_same_words() {
 /// Here the reference turns its rotation before it finds out; ours does not begin.
 #[test]
 fn requests_that_no_set_can_meet() {
-    let ipam = ranges(json!([[{"subnet": "10.0.0.0/24"}]]));
+    let ipam = ranges(&json!([[{"subnet": "10.0.0.0/24"}]]));
     for ips in [
         json!(["10.9.9.9"]),
         json!(["fd00::1"]),
@@ -246,7 +246,7 @@ fn requests_that_no_set_can_meet() {
 
 #[test]
 fn directories_as_others_left_them() {
-    let ipam = ranges(json!([[{"subnet": "10.0.0.0/29"}]]));
+    let ipam = ranges(&json!([[{"subnet": "10.0.0.0/29"}]]));
     for before in [
         &[("10.0.0.2", "a")][..],
         &[("10.0.0.2", "a\n")],
@@ -288,13 +288,13 @@ mod intended {
     }
 
     fn two_sets() -> Value {
-        ranges(json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "10.1.0.0/24"}]]))
+        ranges(&json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "10.1.0.0/24"}]]))
     }
 
     #[test]
     fn point_to_point_subnets_work() {
         for subnet in ["10.0.0.0/31", "fd00::/127"] {
-            let ipam = ranges(json!([[{"subnet": subnet}]]));
+            let ipam = ranges(&json!([[{"subnet": subnet}]]));
             assert!(refuses(&theirs(&ipam, &[], &[add("a")])));
             assert!(!refuses(&ours(&ipam, &[], &[add("a")])));
         }
@@ -302,14 +302,14 @@ mod intended {
 
     #[test]
     fn the_whole_of_ipv4_works() {
-        let ipam = ranges(json!([[{"subnet": "0.0.0.0/0"}]]));
+        let ipam = ranges(&json!([[{"subnet": "0.0.0.0/0"}]]));
         assert!(refuses(&theirs(&ipam, &[], &[add("a")])));
         assert!(ours(&ipam, &[], &[add("a")]).1.contains_key("0.0.0.2"));
     }
 
     #[test]
     fn a_start_after_the_default_end_is_refused() {
-        let ipam = ranges(json!([[{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.255"}]]));
+        let ipam = ranges(&json!([[{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.255"}]]));
         let two = [add("a"), add("b")];
         assert!(
             theirs(&ipam, &[], &two).1.contains_key("10.0.1.0"),
@@ -320,7 +320,7 @@ mod intended {
 
     #[test]
     fn del_does_not_care_what_else_the_config_says() {
-        let ipam = ranges(json!([[{"subnet": "10.0.0.9/24"}]]));
+        let ipam = ranges(&json!([[{"subnet": "10.0.0.9/24"}]]));
         let held = [("10.0.0.2", "a\r\neth0")];
         assert!(refuses(&theirs(&ipam, &held, &[del("a")])));
         let freed = (vec![Answer::Nothing], BTreeMap::new());
@@ -329,7 +329,7 @@ mod intended {
 
     #[test]
     fn a_file_that_a_crash_left_empty_is_free() {
-        let ipam = ranges(json!([[{"subnet": "10.0.0.0/30"}]]));
+        let ipam = ranges(&json!([[{"subnet": "10.0.0.0/30"}]]));
         assert!(refuses(&theirs(&ipam, &[("10.0.0.2", "")], &[add("a")])));
         assert!(!refuses(&ours(&ipam, &[("10.0.0.2", "")], &[add("a")])));
     }
@@ -338,10 +338,9 @@ mod intended {
     fn a_failed_add_takes_back_only_what_it_took() {
         let held = [("10.1.0.5", "a\r\neth0")];
         assert!(
-            theirs(&two_sets(), &held, &[add("a")])
+            !theirs(&two_sets(), &held, &[add("a")])
                 .1
-                .get("10.1.0.5")
-                .is_none()
+                .contains_key("10.1.0.5")
         );
         assert!(
             ours(&two_sets(), &held, &[add("a")])
@@ -375,7 +374,7 @@ mod intended {
 
     #[test]
     fn the_gateway_of_a_sister_range_is_nobodys_address() {
-        let ipam = ranges(json!([[
+        let ipam = ranges(&json!([[
             {"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.11", "rangeEnd": "10.0.0.12"},
             {"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.20", "rangeEnd": "10.0.0.20",
                 "gateway": "10.0.0.11"},

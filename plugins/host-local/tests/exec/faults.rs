@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Leases, call, ours, run};
 
-fn conf(data_dir: &Path, ipam: Value) -> Value {
+fn conf(data_dir: &Path, ipam: &Value) -> Value {
     let mut conf = json!({"cniVersion": "1.1.0", "name": "net", "type": "any", "ipam": ipam});
     conf["ipam"]["dataDir"] = data_dir.to_str().unwrap().into();
     conf
@@ -45,7 +45,7 @@ fn on_a_full_disk_an_add_fails_clearly_and_leaves_nothing() {
             "tmpfs",
             dir.to_str().unwrap(),
         ]);
-        let conf = conf(&dir, ranges.clone());
+        let conf = conf(&dir, &ranges);
         let error = run("ADD", "a", &conf).expect_error(5);
         let details = error["details"].as_str().unwrap();
         assert!(
@@ -60,7 +60,7 @@ fn on_a_full_disk_an_add_fails_clearly_and_leaves_nothing() {
     }
     let options = "nr_inodes=7,size=1m";
     mount(&["-t", "tmpfs", "-o", options, "tmpfs", dir.to_str().unwrap()]);
-    let _added = run("ADD", "a", &conf(&dir, ranges)).expect_ok();
+    let _added = run("ADD", "a", &conf(&dir, &ranges)).expect_ok();
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn on_a_read_only_disk_every_command_answers() {
     std::fs::create_dir(&dir).unwrap();
     let path = dir.to_str().unwrap();
     mount(&["-t", "tmpfs", "tmpfs", path]);
-    let mut conf = conf(&dir, json!({"ranges": [[{"subnet": "10.0.0.0/24"}]]}));
+    let mut conf = conf(&dir, &json!({"ranges": [[{"subnet": "10.0.0.0/24"}]]}));
     conf["cni.dev/valid-attachments"] = json!([]);
     let _added = run("ADD", "a", &conf).expect_ok();
     mount(&["-o", "remount,ro", path]);
@@ -144,7 +144,7 @@ fn whichever_call_fails_an_add_is_whole_or_nothing() {
     }
 }
 
-/// Filesystems without O_TMPFILE get their leases by way of a named file beside the directory.
+/// Filesystems without `O_TMPFILE` get their leases by way of a named file beside the directory.
 #[test]
 fn without_unnamed_files_everything_is_the_same() {
     require("strace");
