@@ -204,10 +204,7 @@ fn serve<P: Plugin>(
         return Ok(version_reply(P::INFO));
     }
     let stdin = read_config(stdin).map_err(Failure::unversioned)?;
-    let config = Json::parse(&stdin).map_err(|error| {
-        let msg = format!("error unmarshall network config: {error}");
-        Failure::unversioned(CniError::new(ErrorCode::DECODE, msg))
-    })?;
+    let config = parse_config(&stdin).map_err(Failure::unversioned)?;
     let network = config::network_name(&config).map_err(Failure::unversioned)?;
     let command = env.command().map_err(Failure::unversioned)?;
     let version = negotiate(P::INFO, command, &config).map_err(Failure::unversioned)?;
@@ -235,6 +232,20 @@ fn read_config(stdin: &mut dyn Read) -> Result<Vec<u8>, CniError> {
         )));
     }
     Ok(bytes)
+}
+
+/// One JSON object. `null` is none either, but Go takes it for an empty one.
+fn parse_config(stdin: &[u8]) -> Result<Json, CniError> {
+    let not_a_config = |why: &dyn std::fmt::Display| {
+        CniError::new(
+            ErrorCode::DECODE,
+            format!("error unmarshall network config: {why}"),
+        )
+    };
+    match Json::parse(stdin).map_err(|error| not_a_config(&error))? {
+        config @ (Json::Object(_) | Json::Null) => Ok(config),
+        _ => Err(not_a_config(&"it is not a JSON object")),
+    }
 }
 
 /// Which version the request is in, if the command exists in it.

@@ -129,6 +129,15 @@ fn errors_come_in_the_references_order() {
     let plugin = Fake::default();
     for (command, stdin, expected) in [
         ("FROB", "{", (6, "error unmarshall network config")),
+        (
+            "ADD",
+            "[]",
+            (
+                6,
+                "error unmarshall network config: it is not a JSON object",
+            ),
+        ),
+        ("FROB", "null", (7, "missing network name")),
         ("FROB", "{}", (7, "missing network name")),
         ("FROB", r#"{"name": "n"}"#, (4, "unknown CNI_COMMAND: FROB")),
         (
