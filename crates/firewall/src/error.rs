@@ -155,11 +155,21 @@ impl Cause {
     }
 }
 
+const XTABLES_LOCK: &str =
+    "another program may be holding the xtables lock: look for who has /run/xtables.lock open";
+
 impl FirewallError {
     /// The kernel's error number, if it was the kernel that refused.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         self.cause.errno()
+    }
+
+    /// Whether this kernel has no `nf_tables`, or not for this family: then there is nothing of
+    /// ours to remove.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.cause.is_unsupported()
     }
 
     /// What the administrator can do about it.
@@ -170,10 +180,8 @@ impl FirewallError {
                 "the iptables backend needs iptables and ip6tables; install them or set \
                  ipMasqBackend to nftables",
             ),
-            Cause::ProgramTimeout { .. } => Some(
-                "another program may be holding the xtables lock: look for who has \
-                 /run/xtables.lock open",
-            ),
+            Cause::Program { stderr, .. } if stderr.contains("xtables lock") => Some(XTABLES_LOCK),
+            Cause::ProgramTimeout { .. } => Some(XTABLES_LOCK),
             Cause::Contended(_) => {
                 Some("some program rewrites the nf_tables ruleset without a pause")
             }

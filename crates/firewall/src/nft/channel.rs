@@ -95,10 +95,18 @@ impl Channel {
 
     /// Fills the inbox with one datagram.
     pub(super) fn receive(&mut self, limit: Limit) -> Result<(), Cause> {
+        // nfnetlink answers before send() returns, so there is nothing to wait for, mostly.
+        while !self.receive_at_once()? {
+            self.wait(limit)?;
+        }
+        Ok(())
+    }
+
+    /// Fills the inbox with one datagram if there is one.
+    pub(super) fn receive_at_once(&mut self) -> Result<bool, Cause> {
         self.inbox.reserve_exact(INBOX);
         loop {
             self.inbox.clear();
-            // nfnetlink answers before send() returns, so there is nothing to wait for, mostly.
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
             match self.socket.recv(&mut self.inbox, flags) {
                 Ok(length) if length > self.inbox.len() => {
@@ -106,9 +114,9 @@ impl Channel {
                         "a datagram larger than the kernel makes them",
                     ));
                 }
-                Ok(_length) => return Ok(()),
+                Ok(_length) => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(limit)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(failed("recv")(error)),
             }
         }

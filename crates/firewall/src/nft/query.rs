@@ -31,8 +31,20 @@ pub(crate) enum Glance {
 }
 
 impl Nft {
-    /// Reads the generation and then some elements, all in one exchange.
+    /// Reads the generation and then some elements; the first few of them in the same exchange.
     pub(crate) fn look_up(&mut self, keys: &[(Table, &str, &[u8])]) -> Result<Found, Cause> {
+        // As many answers as any receive buffer holds.
+        const AT_ONCE: usize = 64;
+        let (first, others) = keys.split_at_checked(AT_ONCE).unwrap_or((keys, &[]));
+        let mut found = self.look_up_first(first)?;
+        for keys in others.chunks(AT_ONCE) {
+            // The first generation stands for all: what changed since would be newer than it.
+            found.elements.extend(self.look_up_first(keys)?.elements);
+        }
+        Ok(found)
+    }
+
+    fn look_up_first(&mut self, keys: &[(Table, &str, &[u8])]) -> Result<Found, Cause> {
         let mut outbox = self.outbox();
         outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
         for (table, set, key) in keys {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::change::Transaction;
 use super::channel::{Channel, Limit};
 use super::frame::{Frames, Outbox, Refusal, Reply};
@@ -74,30 +76,68 @@ impl Nft {
     /// an error of the batch as a whole answers its begin message, and then nothing need follow.
     fn read_batch_replies(&mut self, transaction: &Transaction, begin: u32) -> Result<(), Cause> {
         let limit = self.limit();
-        let mut refused: Option<Cause> = None;
+        let mut replies = BatchReplies {
+            transaction,
+            begin,
+            refused: None,
+        };
         loop {
-            self.main.receive(limit)?;
-            for frame in Frames(&self.main.inbox) {
-                let frame = frame?;
-                let Some(at) = position(frame.seq, begin, transaction.changes.len() + 1) else {
-                    continue;
-                };
-                match frame.reply()? {
-                    Reply::Refused(refusal) if at == 0 => {
-                        return Err(refusal.of("commit a transaction".to_owned()));
-                    }
-                    Reply::Refused(refusal) if refused.is_none() => {
-                        let change = transaction.changes.get(at - 1);
-                        let request = change.map_or_else(String::new, ToString::to_string);
-                        refused = Some(refusal.of(request));
-                    }
-                    Reply::Refused(_) | Reply::Done | Reply::Object(_) => {}
+            match self.main.receive(limit) {
+                Err(cause) if cause.errno() == Some(Errno::ENOBUFS) => {
+                    return Err(self.read_lost_replies(replies, cause));
                 }
-                if at == transaction.changes.len() {
-                    return refused.map_or(Ok(()), Err);
-                }
+                other => other?,
+            }
+            if replies.read(&self.main.inbox)? {
+                return replies.refused.map_or(Ok(()), Err);
             }
         }
+    }
+
+    /// There were more replies than the socket holds. Only errors come in such numbers; the first
+    /// ones are there.
+    fn read_lost_replies(&mut self, mut replies: BatchReplies<'_>, overrun: Cause) -> Cause {
+        while let Ok(true) = self.main.receive_at_once() {
+            if let Err(cause) = replies.read(&self.main.inbox) {
+                replies.refused.get_or_insert(cause);
+            }
+        }
+        replies.refused.unwrap_or(overrun)
+    }
+}
+
+/// What has been heard of a batch.
+struct BatchReplies<'a> {
+    transaction: &'a Transaction,
+    begin: u32,
+    /// The first change that was refused.
+    refused: Option<Cause>,
+}
+
+impl BatchReplies<'_> {
+    /// Reads one datagram; answers whether it was the last one.
+    fn read(&mut self, datagram: &[u8]) -> Result<bool, Cause> {
+        let changes = &self.transaction.changes;
+        for frame in Frames(datagram) {
+            let frame = frame?;
+            let Some(at) = position(frame.seq, self.begin, changes.len() + 1) else {
+                continue;
+            };
+            match frame.reply()? {
+                Reply::Refused(refusal) if at == 0 => {
+                    return Err(refusal.of("commit a transaction".to_owned()));
+                }
+                Reply::Refused(refusal) if self.refused.is_none() => {
+                    let change = changes.get(at - 1).map(ToString::to_string);
+                    self.refused = Some(refusal.of(change.unwrap_or_default()));
+                }
+                Reply::Refused(_) | Reply::Done | Reply::Object(_) => {}
+            }
+            if at == changes.len() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -1,0 +1,20 @@
+//! The firewall against the real kernel, in network namespaces that each test makes for itself.
+//!
+//! Needs root, iproute2, nftables, iptables and the reference plugins
+//! (`apt-get install nftables iptables containernetworking-plugins`). What is missing fails the
+//! tests; nothing is skipped.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "everything here is a test; clippy knows only the functions marked as such"
+)]
+
+mod foreign;
+mod iptables;
+mod masquerade;
+mod race;
+mod reference;
+mod spoofcheck;
+mod support;
+mod traffic;
