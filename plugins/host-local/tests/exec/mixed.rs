@@ -26,7 +26,8 @@ fn both_implementations_share_a_directory_without_giving_an_address_twice() {
                 let other = &suites[(worker + n + 1) % 2];
                 let _ok = call(other, "DEL", &id, &conf).run().expect_silent_ok();
             } else {
-                let _ok = call(suite, "CHECK", &id, &conf).run().expect_silent_ok();
+                let other = &suites[(worker + n + 1) % 2];
+                let _ok = call(other, "CHECK", &id, &conf).run().expect_silent_ok();
                 kept.push(address);
             }
         }
