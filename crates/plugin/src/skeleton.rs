@@ -1,5 +1,7 @@
 //! From the process's start to its one reply.
 
+mod version;
+
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +11,10 @@ use std::process::ExitCode;
 use cni_types::config;
 use cni_types::{
     Attachment, CniError, CniResult, Command, Environment, ErrorCode, Json, Names, SpecVersion,
-    parse_numbers,
 };
 use serde::Serialize;
 
+use self::version::{about, negotiate, version_reply};
 use crate::{AttachmentRequest, DelRequest, GcRequest, Request, Undo};
 
 /// No config is larger than this; a GC of 100,000 attachments takes a fifth of it.
@@ -177,20 +179,6 @@ fn write_all(to: &mut dyn Write, text: &str) -> ExitCode {
     }
 }
 
-fn about(info: PluginInfo) -> String {
-    format!(
-        "CNI {} plugin v{} (Tenon)\nCNI protocol versions supported: {}\n",
-        info.name,
-        info.version,
-        list(info.supported, ", ")
-    )
-}
-
-fn list(versions: &[SpecVersion], separator: &str) -> String {
-    let texts: Vec<&str> = versions.iter().map(|version| version.as_str()).collect();
-    texts.join(separator)
-}
-
 /// The steps of the reference's skeleton, in its order: environment, VERSION, stdin, the network's
 /// name, the command, the versions; then the namespace; then the handler.
 fn serve<P: Plugin>(
@@ -246,63 +234,6 @@ fn parse_config(stdin: &[u8]) -> Result<Json, CniError> {
         config @ (Json::Object(_) | Json::Null) => Ok(config),
         _ => Err(not_a_config(&"it is not a JSON object")),
     }
-}
-
-/// Which version the request is in, if the command exists in it.
-fn negotiate(info: PluginInfo, command: Command, config: &Json) -> Result<SpecVersion, CniError> {
-    let text = config::version_text(config)?;
-    let since = match command {
-        Command::Check => Some(SpecVersion::V0_4_0),
-        Command::Gc | Command::Status => Some(SpecVersion::V1_1_0),
-        Command::Add | Command::Del | Command::Version => None,
-    };
-    if let Some(since) = since {
-        check_command_exists(info, command, text, since)?;
-    }
-    text.parse()
-        .ok()
-        .filter(|version| info.supported.contains(version))
-        .ok_or_else(|| {
-            let details = format!(
-                "config is {text:?}, plugin supports [{}]",
-                list(info.supported, " ")
-            );
-            CniError::new(ErrorCode::INCOMPATIBLE_VERSION, "incompatible CNI versions")
-                .with_details(details)
-        })
-}
-
-fn check_command_exists(
-    info: PluginInfo,
-    command: Command,
-    text: &str,
-    since: SpecVersion,
-) -> Result<(), CniError> {
-    let numbers = parse_numbers(text).ok_or_else(|| {
-        CniError::new(
-            ErrorCode::DECODE,
-            format!("cniVersion: {text:?} is not a version"),
-        )
-    })?;
-    let refuse = |who: &str| {
-        let msg = format!("{who} version does not allow {command}");
-        let details = format!(
-            "{command} exists since {since}; config is {text:?}, plugin supports [{}]",
-            list(info.supported, " ")
-        );
-        Err(CniError::new(ErrorCode::INCOMPATIBLE_VERSION, msg).with_details(details))
-    };
-    if Some(numbers) < parse_numbers(since.as_str()) {
-        return refuse("config");
-    }
-    let newest = info
-        .supported
-        .last()
-        .and_then(|newest| parse_numbers(newest.as_str()));
-    if newest < Some(numbers) {
-        return refuse("plugin");
-    }
-    Ok(())
 }
 
 fn dispatch<P: Plugin>(
@@ -388,19 +319,6 @@ fn refuse_own_netns(env: &Environment) -> Result<(), CniError> {
         );
     }
     Ok(())
-}
-
-fn version_reply(info: PluginInfo) -> String {
-    let supported: Vec<&str> = info
-        .supported
-        .iter()
-        .map(|version| version.as_str())
-        .collect();
-    let reply = serde_json::json!({
-        "cniVersion": SpecVersion::LATEST.as_str(),
-        "supportedVersions": supported,
-    });
-    format!("{reply}\n")
 }
 
 #[cfg(test)]
