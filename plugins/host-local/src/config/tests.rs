@@ -1,3 +1,5 @@
+use cni_types::ErrorCode;
+
 use super::*;
 
 fn validate(config: &str, version: SpecVersion, args: &str) -> Result<IpamConfig, CniError> {
