@@ -97,10 +97,24 @@ pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
     let mut host = Host {
         getenv: &|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
         stdin: &mut io::stdin().lock(),
-        stdout: &mut io::stdout().lock(),
+        stdout: &mut Stdout,
         stderr: &mut io::stderr(),
     };
     run(plugin, &mut host)
+}
+
+/// The reply in one write(2). The standard library's stdout keeps what it could not write and tries
+/// again when the process ends: a success could follow an ADD that was undone for want of a reader.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(nix::unistd::write(io::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Serves one request and writes one reply.
