@@ -50,7 +50,7 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// Name of the interface inside the container, instead of CNI_IFNAME
+    /// Name of the interface inside the container, instead of `CNI_IFNAME`
     #[arg(short, long, global = true, value_name = "NAME")]
     ifname: Option<String>,
     /// Print JSON, also for an error (on standard output)

@@ -34,7 +34,7 @@ pub enum RuntimeError {
     #[error("no network namespace is given")]
     NoNetns,
     /// The configuration's version has no such command.
-    #[error("configuration version {version:?} does not support the CHECK command")]
+    #[error("configuration version \"{version}\" does not support the CHECK command")]
     NoCheck {
         /// The version that was chosen.
         version: SpecVersion,

@@ -92,7 +92,7 @@ pub fn create(name: &str) -> Result<PathBuf, NamespaceError> {
     ensure_shared_dir()?;
     let mut options = OpenOptions::new();
     // No permissions: the file is only a place to mount on.
-    options.write(true).create_new(true).mode(0);
+    options.write(true).create_new(true).mode(0o000);
     match options.open(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(NamespaceError::Exists { path });
@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn plain_files_and_nothing_are_no_namespaces() {
         assert!(!is_namespace(Path::new("/nonexistent")));
-        assert!(!is_namespace(Path::new("/proc/self/status")));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(!is_namespace(file.path()));
         assert!(is_namespace(Path::new("/proc/self/ns/net")));
         assert!(!is_namespace(Path::new("/proc/self/ns")));
     }

@@ -47,7 +47,6 @@ impl Target {
 
 /// `cnitool-` and the first ten bytes of the path's SHA-512, in hexadecimal.
 #[expect(
-    clippy::missing_panics_doc,
     clippy::expect_used,
     reason = "invariant: hexadecimal digits behind letters are a valid id"
 )]

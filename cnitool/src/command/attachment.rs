@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use cni_types::{Json, NetworkName};
 use cnitool::{Checked, Network, Target, netns};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ pub(crate) fn add(settings: &Settings, name: &str, netns: &Path) -> anyhow::Resu
     let added = settings.runtime.add(&network, &target)?;
     Ok(Report {
         text: added.to_text().context("print the result")?,
-        json: attached(&network, &target, serde_json::to_value(added.document())?),
+        json: attached(&network, &target, added.document()),
     })
 }
 
@@ -39,8 +40,14 @@ pub(crate) fn check(settings: &Settings, name: &str, netns: &Path) -> anyhow::Re
 }
 
 pub(crate) fn del(settings: &Settings, name: &str, netns: &Path) -> anyhow::Result<Report> {
-    let network = settings.network(name)?;
     let target = settings.target(netns);
+    let network: NetworkName = name
+        .parse()
+        .with_context(|| format!("network name {name:?}"))?;
+    let attachment = target.attachment(&network);
+    // What cannot be read counts as none here; `Runtime::del` reports it.
+    let cached = settings.runtime.cache().load(&attachment).unwrap_or(None);
+    let network = Settings::network_to_leave(&settings.catalog()?, name, cached.as_ref())?;
     settings.runtime.del(&network, &target)?;
     Ok(Report {
         text: format!("{}: removed\n", title(&network, &target)),
@@ -72,7 +79,7 @@ pub(crate) fn title(network: &Network, target: &Target) -> String {
     format!("{} in {netns} on network {}", target.ifname, network.name())
 }
 
-pub(crate) fn attached(network: &Network, target: &Target, result: Value) -> Value {
+pub(crate) fn attached(network: &Network, target: &Target, result: &Json) -> Value {
     json!({"network": network.name(), "netns": target.netns, "containerId": target.container_id,
            "ifname": target.ifname, "result": result})
 }

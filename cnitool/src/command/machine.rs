@@ -1,13 +1,10 @@
 //! `up` and `down`: a namespace and its networks at once.
 
-use std::path::Path;
-
 use anyhow::{Context as _, bail};
-use cni_types::{CniResult, Json};
-use cnitool::{CacheEntry, Catalog, Network, Target, chain, netns};
+use cnitool::{Added, CacheEntry, Catalog, Network, Target, chain, netns};
 use serde_json::json;
 
-use super::attachment::attached;
+use super::attachment::{attached, title};
 use super::report::{Report, describe};
 use super::settings::Settings;
 
@@ -28,8 +25,8 @@ pub(crate) fn up(settings: &Settings, name: &str, network: Option<&str>) -> anyh
         detach(settings, &catalog, &target, &known)?;
         netns::remove(name)?;
         netns::create(name)?;
-    } else if let Some(entry) = this_attachment(&known, network, &target) {
-        return up_already(name, network, &target, entry);
+    } else if this_attachment(&known, network, &target).is_some() {
+        return up_already(settings, name, network, &target);
     } else if known.is_empty() {
         bail!(
             "network namespace {} exists already, and not through `cnitool up`: \
@@ -40,14 +37,7 @@ pub(crate) fn up(settings: &Settings, name: &str, network: Option<&str>) -> anyh
         );
     }
     match settings.runtime.add(network, &target) {
-        Ok(added) => Ok(up_report(
-            "is up",
-            name,
-            network,
-            &target,
-            added.document(),
-            &added.result,
-        )),
+        Ok(added) => Ok(up_report("is up", name, network, &target, &added)),
         Err(error) if is_new => match netns::remove(name) {
             Ok(_) => Err(error.into()),
             Err(also) => Err(anyhow::Error::from(error).context(format!(
@@ -128,23 +118,13 @@ fn detach_one(
     target: &Target,
     entry: &CacheEntry,
 ) -> anyhow::Result<()> {
-    let network = network_of(catalog, entry)?;
+    let network = Settings::network_to_leave(catalog, &entry.network, Some(entry))?;
     let mut target = target.clone();
     target.ifname = entry.ifname.parse().context("cached interface name")?;
     // What the variables say is about the attachment to make; these were made before.
     target.args.clear();
     target.capability_args.clear();
     Ok(settings.runtime.del(&network, &target)?)
-}
-
-/// The configuration as it is now or, if it is gone, as it was at the add.
-fn network_of(catalog: &Catalog, entry: &CacheEntry) -> anyhow::Result<Network> {
-    match catalog.find(&entry.network) {
-        Ok(network) => Ok(network.clone()),
-        Err(error) if entry.config.is_empty() => Err(error.into()),
-        Err(error) => Network::parse(&entry.config)
-            .with_context(|| format!("{}; its cached configuration", chain(&error))),
-    }
 }
 
 fn attachments_of(settings: &Settings, target: &Target) -> anyhow::Result<Vec<CacheEntry>> {
@@ -163,43 +143,23 @@ fn this_attachment<'a>(
 }
 
 fn up_already(
+    settings: &Settings,
     name: &str,
     network: &Network,
     target: &Target,
-    entry: &CacheEntry,
 ) -> anyhow::Result<Report> {
-    let Some(document) = &entry.result else {
-        bail!("an earlier `up` of {name} was not finished: `cnitool down {name}` cleans up");
-    };
-    let result = CniResult::from_json(document, network.version())
-        .with_context(|| format!("cached result of {name}"))?;
-    Ok(up_report(
-        "is up already",
-        name,
-        network,
-        target,
-        document,
-        &result,
-    ))
+    let added = settings.runtime.cached(network, target).map_err(|error| {
+        let advice = format!("`cnitool down {name}` cleans up what an earlier `up` left");
+        anyhow::Error::from(error).context(advice)
+    })?;
+    Ok(up_report("is up already", name, network, target, &added))
 }
 
-fn up_report(
-    state: &str,
-    name: &str,
-    network: &Network,
-    target: &Target,
-    document: &Json,
-    result: &CniResult,
-) -> Report {
-    let path = target.netns.as_deref().unwrap_or(Path::new("")).display();
-    let result_value = serde_json::to_value(document).unwrap_or_default();
+fn up_report(state: &str, name: &str, network: &Network, target: &Target, added: &Added) -> Report {
+    let title = title(network, target);
+    let description = describe(&added.result);
     Report {
-        text: format!(
-            "{name} {state}: {} in {path} on network {}\n{}",
-            target.ifname,
-            network.name(),
-            describe(result)
-        ),
-        json: attached(network, target, result_value),
+        text: format!("{name} {state}: {title}\n{description}"),
+        json: attached(network, target, added.document()),
     }
 }

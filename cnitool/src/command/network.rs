@@ -1,5 +1,7 @@
 //! `gc`, `status` and `version`: the verbs about a network as a whole.
 
+use std::fmt::Write as _;
+
 use anyhow::bail;
 use cni_types::SpecVersion;
 use cni_types::config::ValidAttachment;
@@ -34,11 +36,13 @@ pub(crate) fn gc(settings: &Settings, args: &GcArgs) -> anyhow::Result<Report> {
         count(&collected.deleted)
     );
     if !collected.plugins_called {
-        title.push_str(&format!(
-            "; the plugins were not asked to clean up, which needs cniVersion {} (this is {})",
-            SpecVersion::V1_1_0,
-            network.version()
-        ));
+        let version = network.version();
+        let needed = SpecVersion::V1_1_0;
+        // Writing to a String does not fail.
+        let _infallible = write!(
+            title,
+            "; the plugins were not asked to clean up: that needs cniVersion {needed}, and this is {version}"
+        );
     }
     Ok(gc_report(
         "done",
@@ -64,7 +68,7 @@ fn valid_attachments(
     let mut valid = Vec::new();
     for named in &args.keep {
         let (container_id, ifname) = match named.split_once('/') {
-            Some((_, "")) | Some(("", _)) => {
+            Some((_, "") | ("", _)) => {
                 bail!("--keep {named}: CONTAINERID/IFNAME is expected")
             }
             Some((id, ifname)) => (id, Some(ifname)),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cni_types::{IfName, Json};
-use cnitool::{Cache, Catalog, Invoker, Network, Runtime, Target, absolute, chain, netns};
+use cnitool::{
+    Cache, CacheEntry, Catalog, Invoker, Network, Runtime, Target, absolute, chain, netns,
+};
 
 use super::Options;
 
@@ -64,6 +66,21 @@ impl Settings {
 
     pub(crate) fn network(&self, name: &str) -> anyhow::Result<Network> {
         Ok(self.catalog()?.find(name)?.clone())
+    }
+
+    /// The network for taking an attachment down: as it is configured now or, if it is not any
+    /// more, as it was at the add.
+    pub(crate) fn network_to_leave(
+        catalog: &Catalog,
+        name: &str,
+        cached: Option<&CacheEntry>,
+    ) -> anyhow::Result<Network> {
+        match (catalog.find(name), cached) {
+            (Ok(network), _) => Ok(network.clone()),
+            (Err(error), Some(entry)) if !entry.config.is_empty() => Network::parse(&entry.config)
+                .with_context(|| format!("{}; its cached configuration", chain(&error))),
+            (Err(error), _) => Err(error.into()),
+        }
     }
 
     /// The target that a namespace on the command line means.
