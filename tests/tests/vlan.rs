@@ -246,7 +246,11 @@ fn gateway(suite: &Suite) {
             .ping(second["ips"][0]["address"].as_str().unwrap())
     );
 
-    check(suite, &c1, &conf, &first).expect_silent_ok();
+    // The reference fixes the bridge's MAC address only with an address on the bridge itself, and its
+    // CHECK does not like that a second port has changed it.
+    if !suite.is_reference() {
+        check(suite, &c1, &conf, &first).expect_silent_ok();
+    }
     for netns in [&c1, &c2] {
         del(suite, netns, &conf);
     }
@@ -472,6 +476,52 @@ fn check_fails_when_the_vlans_were_altered() {
         let error = outcome.expect_error(103).to_string();
         assert!(error.contains("VLAN"), "{verb} {change}: {error}");
         alter(inverse, original);
+        check(&Suite::ours(), &c1, &conf, &result).expect_silent_ok();
+    }
+}
+
+#[test]
+fn check_fails_when_the_gateway_was_altered() {
+    let Some(world) = vlan_world() else { return };
+    let c1 = world.container("one");
+    let conf = conf::bridge(LATEST)
+        .with(json!({"vlan": 100}))
+        .ipam(conf::host_local(&world, &[SUBNET]));
+    let result = add(&Suite::ours(), &c1, &conf);
+    let gateway = world.host().link(GATEWAY).unwrap();
+    let port = gateway["link"].as_str().unwrap();
+    let alterations = [
+        (
+            format!("bridge vlan del dev {port} vid 100"),
+            format!("bridge vlan add dev {port} vid 100 pvid untagged"),
+        ),
+        (
+            format!("bridge vlan add dev {port} vid 100 pvid"),
+            format!("bridge vlan add dev {port} vid 100 pvid untagged"),
+        ),
+        (
+            format!("ip address del {GATEWAY_ADDRESS} dev {GATEWAY}"),
+            format!("ip address add {GATEWAY_ADDRESS} dev {GATEWAY}"),
+        ),
+        (
+            format!("ip link set {GATEWAY} down"),
+            format!("ip link set {GATEWAY} up"),
+        ),
+        (
+            format!("ip link set {port} down"),
+            format!("ip link set {port} up"),
+        ),
+    ];
+    let run = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        world.host().command(words[0], &words[1..]);
+    };
+    for (alteration, inverse) in alterations {
+        run(&alteration);
+        let outcome = check(&Suite::ours(), &c1, &conf, &result);
+        assert_ne!(outcome.code, 0, "not noticed: {alteration}");
+        outcome.expect_error(103);
+        run(&inverse);
         check(&Suite::ours(), &c1, &conf, &result).expect_silent_ok();
     }
 }
