@@ -146,7 +146,10 @@ pub(crate) fn main() -> ExitCode {
     };
     let as_json = cli.options.json;
     let written = match run(cli) {
-        Ok(report) => print(&report, as_json).map(|()| ExitCode::SUCCESS),
+        Ok(report) => print(&report, as_json).map(|()| match report.failure {
+            None => ExitCode::SUCCESS,
+            Some(_) => ExitCode::FAILURE,
+        }),
         Err(error) => print_error(&error, as_json).map(|()| ExitCode::FAILURE),
     };
     // A reader that went away is no reason to be loud, but the caller must not take it for success.
@@ -179,7 +182,12 @@ fn print(report: &Report, as_json: bool) -> io::Result<()> {
     if !text.is_empty() && !text.ends_with('\n') && stdout.is_terminal() {
         stdout.write_all(b"\n")?;
     }
-    stdout.flush()
+    stdout.flush()?;
+    match &report.failure {
+        // In JSON the report tells it.
+        Some(failure) if !as_json => writeln!(io::stderr(), "cnitool: {failure}"),
+        _ => Ok(()),
+    }
 }
 
 fn print_error(error: &anyhow::Error, as_json: bool) -> io::Result<()> {

@@ -86,7 +86,8 @@ pub enum Undo {
     Done,
     /// DEL was tried, and failed too.
     Failed(ErrorList),
-    /// The interface was there before, so a DEL would have destroyed somebody's work.
+    /// The interface was there before, or the result of an earlier ADD, so a DEL would have
+    /// destroyed somebody's work.
     NotTried,
 }
 
@@ -97,7 +98,7 @@ impl fmt::Display for Undo {
             Self::Done => f.write_str("what had been done was undone"),
             Self::Failed(errors) => write!(f, "undoing it also failed: {errors}"),
             Self::NotTried => f.write_str(
-                "nothing was undone, because the interface existed before: \
+                "nothing was undone, because the interface or an earlier add of it existed before: \
                  if it is a left-over, run `cnitool del` first",
             ),
         }

@@ -1,4 +1,9 @@
 //! The command, in disposable machines with a plugin that makes veth pairs. Needs root.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests report by panicking"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -546,11 +551,26 @@ fn status_and_version() {
         "network net: cniVersion 1.1.0 (/run/tenon-test/net.d/10-net.conflist)\n  \
          wire       1.0.0, 1.1.0 (/run/tenon-test/bin/wire)\n"
     );
+    let said = machine.run("version older");
     assert_eq!(
-        machine.error("version older"),
-        "cnitool: plugin type=\"wire\" failed (version): it does not support config version \
-         0.4.0; it supports 1.0.0, 1.1.0\n"
+        said.stdout,
+        "network older: cniVersion 0.4.0 (/run/tenon-test/net.d/30-older.conflist)\n  \
+         wire       1.0.0, 1.1.0 (/run/tenon-test/bin/wire): not the network's version\n"
     );
+    assert_eq!(
+        said.stderr,
+        "cnitool: network older cannot be run, because of wire\n"
+    );
+    assert_eq!(said.code, 1);
+    fs::remove_file(machine.0.dir().join("bin/wire")).unwrap();
+    let said = machine.run("version net --json");
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    let error = report["plugins"][0]["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("failed to find plugin \"wire\""),
+        "{error}"
+    );
+    assert_eq!((said.code, said.stderr.as_str()), (1, ""));
 }
 
 #[test]

@@ -15,10 +15,10 @@ pub(crate) fn add(settings: &Settings, name: &str, netns: &Path) -> anyhow::Resu
     let target = settings.target(netns);
     require_namespace(&target)?;
     let added = settings.runtime.add(&network, &target)?;
-    Ok(Report {
-        text: added.to_text().context("print the result")?,
-        json: attached(&network, &target, added.document()),
-    })
+    Ok(Report::new(
+        added.to_text().context("print the result")?,
+        attached(&network, &target, added.document()),
+    ))
 }
 
 pub(crate) fn check(settings: &Settings, name: &str, netns: &Path) -> anyhow::Result<Report> {
@@ -32,11 +32,11 @@ pub(crate) fn check(settings: &Settings, name: &str, netns: &Path) -> anyhow::Re
             "disabled",
         ),
     };
-    Ok(Report {
-        text: format!("{}: {text}\n", title(&network, &target)),
-        json: json!({"check": state, "network": network.name(), "netns": target.netns,
+    Ok(Report::new(
+        format!("{}: {text}\n", title(&network, &target)),
+        json!({"check": state, "network": network.name(), "netns": target.netns,
                      "containerId": target.container_id, "ifname": target.ifname}),
-    })
+    ))
 }
 
 pub(crate) fn del(settings: &Settings, name: &str, netns: &Path) -> anyhow::Result<Report> {
@@ -49,11 +49,11 @@ pub(crate) fn del(settings: &Settings, name: &str, netns: &Path) -> anyhow::Resu
     let cached = settings.runtime.cache().load(&attachment).unwrap_or(None);
     let network = Settings::network_to_leave(&settings.catalog()?, name, cached.as_ref())?;
     settings.runtime.del(&network, &target)?;
-    Ok(Report {
-        text: format!("{}: removed\n", title(&network, &target)),
-        json: json!({"deleted": true, "network": network.name(), "netns": target.netns,
+    Ok(Report::new(
+        format!("{}: removed\n", title(&network, &target)),
+        json!({"deleted": true, "network": network.name(), "netns": target.netns,
                      "containerId": target.container_id, "ifname": target.ifname}),
-    })
+    ))
 }
 
 /// Plugins say less well what is missing.

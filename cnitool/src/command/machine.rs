@@ -84,10 +84,10 @@ pub(crate) fn down(
             names.join(", ")
         ),
     };
-    Ok(Report {
+    Ok(Report::new(
         text,
-        json: json!({"name": name, "netns": path, "networks": networks, "existed": existed}),
-    })
+        json!({"name": name, "netns": path, "networks": networks, "existed": existed}),
+    ))
 }
 
 /// Deletes these attachments, all that can be.
@@ -158,8 +158,8 @@ fn up_already(
 fn up_report(state: &str, name: &str, network: &Network, target: &Target, added: &Added) -> Report {
     let title = title(network, target);
     let description = describe(&added.result);
-    Report {
-        text: format!("{name} {state}: {title}\n{description}"),
-        json: attached(network, target, added.document()),
-    }
+    Report::new(
+        format!("{name} {state}: {title}\n{description}"),
+        attached(network, target, added.document()),
+    )
 }

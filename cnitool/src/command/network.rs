@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use cni_types::SpecVersion;
 use cni_types::config::ValidAttachment;
-use cnitool::{CacheEntry, Network, Plugin, RuntimeError, Status};
-use serde_json::{Value, json};
+use cnitool::{CacheEntry, Network, Plugin, PluginVersions, Status, chain};
+use serde_json::json;
 
 use super::GcArgs;
 use super::report::{Report, line};
@@ -17,13 +17,13 @@ pub(crate) fn gc(settings: &Settings, args: &GcArgs) -> anyhow::Result<Report> {
     let valid = valid_attachments(settings, args, &network)?;
     let stale = settings.runtime.stale_attachments(&network, &valid)?;
     if network.disable_gc() {
-        return Ok(Report {
-            text: format!(
+        return Ok(Report::new(
+            format!(
                 "network {}: not collected: the configuration says disableGC\n",
                 network.name()
             ),
-            json: json!({"gc": "disabled", "network": network.name()}),
-        });
+            json!({"gc": "disabled", "network": network.name()}),
+        ));
     }
     if args.dry_run {
         let title = format!("network {}: would remove {}", network.name(), count(&stale));
@@ -134,11 +134,11 @@ fn gc_report(
     let kept = valid
         .iter()
         .map(|kept| json!({"containerId": kept.container_id, "ifname": kept.ifname}));
-    Report {
+    Report::new(
         text,
-        json: json!({"gc": state, "network": network.name(),
+        json!({"gc": state, "network": network.name(),
                      "removed": removed.collect::<Vec<_>>(), "kept": kept.collect::<Vec<_>>()}),
-    }
+    )
 }
 
 pub(crate) fn status(settings: &Settings, name: &str) -> anyhow::Result<Report> {
@@ -155,39 +155,52 @@ pub(crate) fn status(settings: &Settings, name: &str) -> anyhow::Result<Report> 
             (text, "unknown")
         }
     };
-    Ok(Report {
-        text: format!("network {name}: {text}\n"),
-        json: json!({"status": state, "network": name}),
-    })
+    Ok(Report::new(
+        format!("network {name}: {text}\n"),
+        json!({"status": state, "network": name}),
+    ))
 }
 
-/// Every plugin is told of; the first that cannot run in the network is the error.
+/// Every plugin is told of, the ones that cannot run in the network with the reason.
 pub(crate) fn version(settings: &Settings, name: &str) -> anyhow::Result<Report> {
     let network = settings.network(name)?;
-    let wanted = network.version();
+    let wanted = network.version().as_str();
     let file = network.file().unwrap_or("".as_ref()).display().to_string();
     let mut text = format!("network {name}: cniVersion {wanted} ({file})\n");
     let mut plugins = Vec::new();
+    let mut unfit = Vec::new();
     for plugin in network.plugins() {
-        let versions = settings
-            .runtime
-            .versions(plugin)
-            .map_err(RuntimeError::from)?;
-        let value = format!(
-            "{} ({})",
-            versions.supported.join(", "),
-            versions.binary.display()
-        );
-        line(&mut text, plugin.plugin_type(), &value);
-        plugins.push(
-            json!({"type": plugin.plugin_type(), "path": versions.binary,
-                            "supportedVersions": versions.supported}),
-        );
+        let plugin_type = plugin.plugin_type();
+        match settings.runtime.versions(plugin) {
+            Ok(PluginVersions { binary, supported }) => {
+                let fits = supported.iter().any(|version| version == wanted);
+                let remark = if fits {
+                    ""
+                } else {
+                    ": not the network's version"
+                };
+                let versions = supported.join(", ");
+                let value = format!("{versions} ({}){remark}", binary.display());
+                line(&mut text, plugin_type, &value);
+                if !fits {
+                    unfit.push(plugin_type);
+                }
+                plugins.push(json!({"type": plugin_type, "path": binary, "fits": fits,
+                                    "supportedVersions": supported}));
+            }
+            Err(error) => {
+                let reason = chain(&error.cause);
+                line(&mut text, plugin_type, &reason);
+                unfit.push(plugin_type);
+                plugins.push(json!({"type": plugin_type, "fits": false, "error": reason}));
+            }
+        }
     }
-    settings.runtime.validate(&network)?;
-    let plugins = Value::Array(plugins);
-    Ok(Report {
-        text,
-        json: json!({"network": name, "cniVersion": wanted.as_str(), "file": file, "plugins": plugins}),
-    })
+    let json = json!({"network": name, "cniVersion": wanted, "file": file, "plugins": plugins});
+    let mut report = Report::new(text, json);
+    if !unfit.is_empty() {
+        let unfit = unfit.join(", ");
+        report.failure = Some(format!("network {name} cannot be run, because of {unfit}"));
+    }
+    Ok(report)
 }

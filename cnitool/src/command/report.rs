@@ -13,9 +13,20 @@ pub(crate) struct Report {
     pub(crate) text: String,
     /// With `--json`.
     pub(crate) json: Value,
+    /// Why the verb has failed even so.
+    pub(crate) failure: Option<String>,
 }
 
 impl Report {
+    /// The report of a success.
+    pub(crate) fn new(text: String, json: Value) -> Self {
+        Self {
+            text,
+            json,
+            failure: None,
+        }
+    }
+
     pub(crate) fn json_text(&self) -> String {
         let mut text = cni_types::pretty(&self.json).unwrap_or_default();
         text.push('\n');

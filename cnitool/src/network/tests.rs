@@ -113,6 +113,14 @@ fn errors_name_the_path_and_the_value() {
             r#"name: "a/b" has invalid characters"#,
         ),
         (r#", "name": null"#, "name: is missing"),
+    ] {
+        assert_eq!(list(keys).unwrap_err(), error, "{keys}");
+    }
+}
+
+#[test]
+fn errors_in_plugins_name_the_plugin() {
+    for (keys, error) in [
         (r#", "plugins": {}"#, "plugins: {} is not an array"),
         (r#", "plugins": []"#, "plugins: is empty"),
         (

@@ -207,7 +207,7 @@ fn an_interface_that_somebody_else_made_is_not_deleted() {
     assert!(
         error
             .to_string()
-            .contains("nothing was undone, because the interface existed before")
+            .contains("nothing was undone, because the interface or an earlier add")
     );
     assert_eq!(fakes.order(), ["a ADD"]);
     assert!(fakes.cached().is_empty());

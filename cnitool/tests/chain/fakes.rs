@@ -43,7 +43,7 @@ impl Fakes {
     pub(crate) fn plugin(self, name: &str, script: &str) -> Self {
         let log = self.path("log").display().to_string();
         let text = format!(
-            r#"#!/bin/sh
+            r"#!/bin/sh
 set -e
 count=$(ls {log} | wc -l)
 call={log}/$(printf %03d $count).{name}.$CNI_COMMAND
@@ -51,7 +51,7 @@ mkdir $call
 cat > $call/request
 env > $call/env
 {script}
-"#
+"
         );
         let file = self.path("bin").join(name);
         fs::write(&file, text).unwrap();
