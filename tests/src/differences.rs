@@ -15,10 +15,7 @@ pub fn ids() -> Vec<&'static str> {
 /// there is no such row: a difference that is not written down is a bug.
 #[track_caller]
 pub fn differs(suite: &Suite, id: &str) -> bool {
-    assert!(
-        ids().contains(&id),
-        "docs/differences.md has no row `{id}`"
-    );
+    assert!(ids().contains(&id), "docs/differences.md has no row `{id}`");
     suite.is_reference()
 }
 

@@ -225,11 +225,13 @@ pub fn pools(world: &cni_testkit::World, subnets: &[&str], keys: Value) -> Value
 
 /// The routes of a namespace's main table (or as `selector` says), link-local IPv6 ones left out.
 pub fn routes(netns: &Netns, selector: &str) -> Vec<Value> {
-    let shown = ["-4", "-6"].map(|family| netns.ip_json(&format!("{family} route show {selector}")));
+    let shown =
+        ["-4", "-6"].map(|family| netns.ip_json(&format!("{family} route show {selector}")));
     let routes = shown.iter().flat_map(|routes| routes.as_array().unwrap());
     let by_itself = |route: &&Value| {
         let dst = route["dst"].as_str().unwrap_or_default();
-        !dst.starts_with("fe80:") && !matches!(route["type"].as_str(), Some("multicast" | "anycast"))
+        !dst.starts_with("fe80:")
+            && !matches!(route["type"].as_str(), Some("multicast" | "anycast"))
     };
     routes.filter(by_itself).cloned().collect()
 }

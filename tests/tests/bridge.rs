@@ -82,7 +82,9 @@ fn default_name(suite: &Suite) {
 fn existing_bridge(suite: &Suite) {
     let world = World::new();
     let c1 = world.container("c1");
-    world.host().ip("link add tenon0 mtu 1400 type bridge stp_state 1");
+    world
+        .host()
+        .ip("link add tenon0 mtu 1400 type bridge stp_state 1");
     let before = world.host().link("tenon0").unwrap();
     let network = network(suite, &world, &[V4]).edited(|conf| conf.with(json!({"mtu": 1300})));
     network.add("c1", &c1);
@@ -134,7 +136,10 @@ fn assert_attached(world: &World, c1: &Netns, attached: &Attached<'_>, subnets: 
     let gateways: Vec<_> = cidrs_of(subnets, 1).iter().map(|cidr| bare(cidr)).collect();
     let mut defaults = routes(c1, "");
     defaults.retain(|route| route["dst"] == "default");
-    let via: Vec<_> = defaults.iter().map(|route| route["gateway"].as_str().unwrap()).collect();
+    let via: Vec<_> = defaults
+        .iter()
+        .map(|route| route["gateway"].as_str().unwrap())
+        .collect();
     assert_eq!(via, gateways);
     for address in attached.cidrs() {
         assert!(world.host().ping(&address), "{address} does not answer");
@@ -152,12 +157,21 @@ fn assert_interfaces(world: &World, c1: &Netns, attached: &Attached<'_>) {
     assert!(host_end.starts_with("veth"), "{host_end}");
     assert_eq!(interfaces[0]["name"], "tenon0");
     assert_eq!(interfaces[2]["name"], "eth0");
-    let links = [(world.host(), "tenon0"), (world.host(), host_end), (c1, "eth0")];
+    let links = [
+        (world.host(), "tenon0"),
+        (world.host(), host_end),
+        (c1, "eth0"),
+    ];
     for (interface, (netns, name)) in interfaces.iter().zip(links) {
         let link = netns.link(name).unwrap();
         assert_eq!(interface["mac"], link["address"], "{name}");
         let sandbox = (name == "eth0").then(|| c1.path_str());
-        assert_eq!(interface["sandbox"].as_str().filter(|text| !text.is_empty()), sandbox);
+        assert_eq!(
+            interface["sandbox"]
+                .as_str()
+                .filter(|text| !text.is_empty()),
+            sandbox
+        );
     }
     assert_eq!(world.host().link(host_end).unwrap()["master"], "tenon0");
     for ip in attached.result["ips"].as_array().unwrap() {
@@ -189,7 +203,8 @@ fn several_ranges(suite: &Suite) {
         let network = network(suite, &world, &subnets).edited(version_of);
         if matches!(version, "0.1.0" | "0.2.0") {
             let error = network.try_add("c1", &c1).expect_any_error();
-            let why = format!("CNI version {version} does not support more than 1 address per family");
+            let why =
+                format!("CNI version {version} does not support more than 1 address per family");
             assert!(error["msg"].as_str().unwrap().contains(&why), "{error}");
             let deleted = network.call_for("DEL", "c1", &c1).run();
             if differs(suite, "families-of-old-versions") {
@@ -223,8 +238,7 @@ fn mtu(suite: &Suite) {
 fn no_gateway(suite: &Suite) {
     let world = World::new();
     let (c1, c2) = (world.container("c1"), world.container("c2"));
-    let network = network(suite, &world, &[V4, V6])
-        .edited(|conf| conf.without("isDefaultGateway"));
+    let network = network(suite, &world, &[V4, V6]).edited(|conf| conf.without("isDefaultGateway"));
     network.add("c1", &c1);
     let second = network.add("c2", &c2);
     assert_eq!(addresses_of(world.host(), "tenon0"), Vec::<String>::new());
@@ -240,13 +254,19 @@ fn no_gateway(suite: &Suite) {
 fn gateway_only(suite: &Suite) {
     let world = World::new();
     let c1 = world.container("c1");
-    let network = network(suite, &world, &[V4])
-        .edited(|conf| conf.without("isDefaultGateway").with(json!({"isGateway": true})));
+    let network = network(suite, &world, &[V4]).edited(|conf| {
+        conf.without("isDefaultGateway")
+            .with(json!({"isGateway": true}))
+    });
     let attached = network.add("c1", &c1);
     assert_eq!(addresses_of(world.host(), "tenon0"), ["10.81.0.1/24"]);
     assert_eq!(attached.result["ips"][0]["gateway"], "10.81.0.1");
     assert_eq!(attached.result["routes"], Value::Null);
-    assert!(!routes(&c1, "").iter().any(|route| route["dst"] == "default"));
+    assert!(
+        !routes(&c1, "")
+            .iter()
+            .any(|route| route["dst"] == "default")
+    );
     assert!(c1.ping("10.81.0.1"));
 }
 
@@ -258,7 +278,9 @@ fn gateway_of_ipam(suite: &Suite) {
         "dataDir": world.data_dir(),
         "ranges": [[{"subnet": V4, "gateway": "10.81.0.254"}]],
     });
-    let attached = network(suite, &world, &[]).edited(|conf| conf.ipam(ipam)).add("c1", &c1);
+    let attached = network(suite, &world, &[])
+        .edited(|conf| conf.ipam(ipam))
+        .add("c1", &c1);
     assert_eq!(addresses_of(world.host(), "tenon0"), ["10.81.0.254/24"]);
     assert_eq!(route_to(&c1, "default", "")["gateway"], "10.81.0.254");
     assert_eq!(attached.result["ips"][0]["gateway"], "10.81.0.254");
@@ -270,12 +292,14 @@ fn default_route_of_ipam(suite: &Suite) {
     let world = World::new();
     let c1 = world.container("c1");
     let routes_of_ipam = json!({"routes": [{"dst": "0.0.0.0/0", "gw": "10.81.0.77"}]});
-    let network = network(suite, &world, &[V4, V6])
-        .edited(|conf| conf.with_ipam(routes_of_ipam));
+    let network = network(suite, &world, &[V4, V6]).edited(|conf| conf.with_ipam(routes_of_ipam));
     let attached = network.add("c1", &c1);
     let mut defaults = routes(&c1, "");
     defaults.retain(|route| route["dst"] == "default");
-    let via: Vec<_> = defaults.iter().map(|route| route["gateway"].as_str().unwrap()).collect();
+    let via: Vec<_> = defaults
+        .iter()
+        .map(|route| route["gateway"].as_str().unwrap())
+        .collect();
     assert_eq!(via, ["10.81.0.77", "fd81::1"]);
     let told = &attached.result["routes"];
     let expected = json!([
@@ -302,11 +326,19 @@ fn plain_routes(suite: &Suite) {
     let told = &attached.result["routes"];
     assert_eq!(told[0]["dst"], "192.0.2.0/24");
     assert_eq!(told[1]["gw"], "10.81.0.9");
-    assert_eq!(told.as_array().unwrap().len(), 5, "two default routes behind them");
+    assert_eq!(
+        told.as_array().unwrap().len(),
+        5,
+        "two default routes behind them"
+    );
 }
 
 fn other_address(suite: &Suite) {
-    for (other, subnet) in [("10.99.0.1/24", V4), ("10.81.0.200/24", V4), ("fd81::ffff/64", V6)] {
+    for (other, subnet) in [
+        ("10.99.0.1/24", V4),
+        ("10.81.0.200/24", V4),
+        ("fd81::ffff/64", V6),
+    ] {
         let world = World::new();
         let c1 = world.container("c1");
         world.host().ip("link add tenon0 type bridge");
@@ -314,7 +346,10 @@ fn other_address(suite: &Suite) {
         let network = network(suite, &world, &[subnet]);
         let error = network.try_add("c1", &c1).expect_any_error();
         let msg = error["msg"].as_str().unwrap();
-        assert!(msg.contains("already has an IP address different from"), "{error}");
+        assert!(
+            msg.contains("already has an IP address different from"),
+            "{error}"
+        );
         assert!(msg.contains("tenon0"), "{error}");
         assert_eq!(addresses_of(world.host(), "tenon0"), [other]);
     }
@@ -325,14 +360,18 @@ fn other_address(suite: &Suite) {
     network(suite, &world, &[V6]).add("c1", &c1);
     let mut both = addresses_of(world.host(), "tenon0");
     both.sort();
-    assert_eq!(both, ["fd81::1/64", "fd99::1/64"], "disjoint IPv6 subnets share a bridge");
+    assert_eq!(
+        both,
+        ["fd81::1/64", "fd99::1/64"],
+        "disjoint IPv6 subnets share a bridge"
+    );
 }
 
 fn force_address(suite: &Suite) {
     let world = World::new();
     let (c1, c2) = (world.container("c1"), world.container("c2"));
-    let forced = network(suite, &world, &[V4, V6])
-        .edited(|conf| conf.with(json!({"forceAddress": true})));
+    let forced =
+        network(suite, &world, &[V4, V6]).edited(|conf| conf.with(json!({"forceAddress": true})));
     world.host().ip("link add tenon0 type bridge");
     world.host().ip("addr add 10.99.0.1/24 dev tenon0");
     world.host().ip("addr add fd81::ffff/64 dev tenon0");
@@ -341,7 +380,10 @@ fn force_address(suite: &Suite) {
     let before = world.host().link("tenon0").unwrap();
     forced.add("c2", &c2);
     assert_eq!(addresses_of(world.host(), "tenon0"), cidrs_of(&[V4, V6], 1));
-    assert_eq!(world.host().link("tenon0").unwrap()["ifindex"], before["ifindex"]);
+    assert_eq!(
+        world.host().link("tenon0").unwrap()["ifindex"],
+        before["ifindex"]
+    );
     assert!(c1.ping("10.81.0.1") && c1.ping("fd81::1"));
 }
 
@@ -354,10 +396,16 @@ fn forwarding(suite: &Suite) {
         network.add("c1", &c1).del_ok();
         assert_eq!(keys.map(|key| world.host().sysctl(key)), on);
         // Writing to it, even the same value, resets other settings of every interface.
-        world.host().set_sysctl("net/ipv4/conf/lo/accept_redirects", "0");
+        world
+            .host()
+            .set_sysctl("net/ipv4/conf/lo/accept_redirects", "0");
         world.host().set_sysctl("net/ipv6/conf/lo/forwarding", "0");
         network.add("c1", &c1);
-        assert_eq!(world.host().sysctl("net/ipv6/conf/lo/forwarding"), "0", "was written again");
+        assert_eq!(
+            world.host().sysctl("net/ipv6/conf/lo/forwarding"),
+            "0",
+            "was written again"
+        );
     }
 }
 
@@ -367,8 +415,8 @@ fn resolv_conf(suite: &Suite) {
     let text = "# comment\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n\
                 domain example.com\nsearch a.example b.example\noptions ndots:5 edns0\n";
     let file = world.file("resolv.conf", text);
-    let network = network(suite, &world, &[V4])
-        .edited(|conf| conf.with_ipam(json!({"resolvConf": file})));
+    let network =
+        network(suite, &world, &[V4]).edited(|conf| conf.with_ipam(json!({"resolvConf": file})));
     let expected = json!({
         "nameservers": ["192.0.2.53", "2001:db8::53"],
         "domain": "example.com",
@@ -386,8 +434,14 @@ fn dns_override(suite: &Suite) {
     let file = |world: &World| world.file("resolv.conf", "nameserver 192.0.2.53\n");
     let cases = [
         (json!({}), json!({"nameservers": ["192.0.2.53"]})),
-        (json!({"nameservers": ["192.0.2.1"]}), json!({"nameservers": ["192.0.2.1"]})),
-        (json!({"domain": "example.com"}), json!({"domain": "example.com"})),
+        (
+            json!({"nameservers": ["192.0.2.1"]}),
+            json!({"nameservers": ["192.0.2.1"]}),
+        ),
+        (
+            json!({"domain": "example.com"}),
+            json!({"domain": "example.com"}),
+        ),
         (json!({"search": []}), Value::Null),
     ];
     for (dns, expected) in cases {
@@ -395,14 +449,19 @@ fn dns_override(suite: &Suite) {
         let c1 = world.container("c1");
         let file = file(&world);
         let network = network(suite, &world, &[V4]).edited(|conf| {
-            conf.with(json!({"dns": dns})).with_ipam(json!({"resolvConf": file}))
+            conf.with(json!({"dns": dns}))
+                .with_ipam(json!({"resolvConf": file}))
         });
         let told = network.add("c1", &c1).result["dns"].clone();
         if dns == json!({}) && differs(suite, "dns-of-ipam") {
             assert_eq!(told, json!({}));
             continue;
         }
-        assert_eq!(told.as_object().filter(|dns| !dns.is_empty()), expected.as_object(), "{dns}");
+        assert_eq!(
+            told.as_object().filter(|dns| !dns.is_empty()),
+            expected.as_object(),
+            "{dns}"
+        );
     }
 }
 
@@ -422,22 +481,30 @@ fn packets(suite: &Suite) {
         assert!(from.ping("10.81.0.1") && from.ping("fd81::1"));
     }
     attached[1].del_ok();
-    assert!(containers[0].ping(&attached[2].address()), "the others go on");
+    assert!(
+        containers[0].ping(&attached[2].address()),
+        "the others go on"
+    );
     assert!(!containers[0].ping_within(&attached[1].address(), 1));
 }
 
 fn two_interfaces(suite: &Suite) {
     let world = World::new();
     let c1 = world.container("c1");
-    let network = network(suite, &world, &[V4])
-        .edited(|conf| conf.without("isDefaultGateway").with(json!({"isGateway": true})));
+    let network = network(suite, &world, &[V4]).edited(|conf| {
+        conf.without("isDefaultGateway")
+            .with(json!({"isGateway": true}))
+    });
     let first = network.add("c1", &c1);
     let second = network.add_at("c1", &c1, "eth1");
     assert_eq!(addresses_of(&c1, "eth0"), ["10.81.0.2/24"]);
     assert_eq!(addresses_of(&c1, "eth1"), ["10.81.0.3/24"]);
     second.del_ok();
     assert!(c1.link("eth1").is_none());
-    assert!(world.host().ping("10.81.0.2"), "the first interface goes on");
+    assert!(
+        world.host().ping("10.81.0.2"),
+        "the first interface goes on"
+    );
     first.del_ok();
     assert!(c1.link("eth0").is_none());
 }

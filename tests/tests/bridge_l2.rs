@@ -47,7 +47,10 @@ fn port_flag(world: &World, port: &str, flag: &str) -> Value {
 }
 
 fn layer_two(suite: &Suite) {
-    for version in ALL_VERSIONS.into_iter().filter(|version| *version >= "0.3.0") {
+    for version in ALL_VERSIONS
+        .into_iter()
+        .filter(|version| *version >= "0.3.0")
+    {
         if version == "1.1.0" && differs(suite, "version-1.1.0") {
             continue;
         }
@@ -93,7 +96,10 @@ fn untellable(suite: &Suite) {
         let network = Network::new(suite, switch(version));
         let error = network.try_add("c1", &c1).expect_any_error();
         let text = error["msg"].as_str().unwrap();
-        assert!(text.contains("cannot convert: no valid IP addresses"), "{error}");
+        assert!(
+            text.contains("cannot convert: no valid IP addresses"),
+            "{error}"
+        );
         if differs(suite, "failed-add") {
             assert!(c1.link("eth0").is_some());
         } else {
@@ -135,7 +141,11 @@ fn exclusive(suite: &Suite) {
     let world = World::new();
     let c1 = world.container("c1");
     let before = world.snapshot();
-    let network = routed(suite, &world, json!({"hairpinMode": true, "promiscMode": true}));
+    let network = routed(
+        suite,
+        &world,
+        json!({"hairpinMode": true, "promiscMode": true}),
+    );
     let outcome = network.try_add("c1", &c1);
     let error = match differs(suite, "error-codes") {
         true => outcome.expect_error(999),
@@ -148,7 +158,11 @@ fn exclusive(suite: &Suite) {
 
 /// The runtime's wish beats the config's, which beats the environment's.
 fn asked_macs(suite: &Suite) {
-    let [env, args, runtime] = ["02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"];
+    let [env, args, runtime] = [
+        "02:00:00:00:00:01",
+        "02:00:00:00:00:02",
+        "02:00:00:00:00:03",
+    ];
     let in_args = json!({"args": {"cni": {"mac": args}}});
     let in_runtime = json!({"runtimeConfig": {"mac": runtime}});
     let both = json!({"args": {"cni": {"mac": args}}, "runtimeConfig": {"mac": runtime}});
@@ -156,7 +170,11 @@ fn asked_macs(suite: &Suite) {
     for (cni_args, keys, expected) in [
         (format!("IgnoreUnknown=1;MAC={env}"), json!({}), env),
         (format!("IgnoreUnknown=1;MAC={env}"), in_args, args),
-        (format!("IgnoreUnknown=1;MAC={env}"), in_runtime.clone(), runtime),
+        (
+            format!("IgnoreUnknown=1;MAC={env}"),
+            in_runtime.clone(),
+            runtime,
+        ),
         (String::new(), both, runtime),
         (String::new(), in_runtime, runtime),
         (String::new(), upper, "02:00:00:00:00:0a"),
@@ -167,7 +185,10 @@ fn asked_macs(suite: &Suite) {
         assert_eq!(c1.link("eth0").unwrap()["address"], expected);
         assert_eq!(attached.mac(), expected);
         let host_end = world.host().link(attached.host_end()).unwrap();
-        assert_ne!(host_end["address"], expected, "only the container's end is meant");
+        assert_ne!(
+            host_end["address"], expected,
+            "only the container's end is meant"
+        );
         attached.check_ok();
     }
 }
@@ -186,7 +207,10 @@ fn bad_macs(suite: &Suite) {
         let error = outcome.expect_any_error();
         if !differs(suite, "error-codes") {
             outcome.expect_error(7);
-            assert!(error["msg"].as_str().unwrap().contains("runtimeConfig.mac"), "{error}");
+            assert!(
+                error["msg"].as_str().unwrap().contains("runtimeConfig.mac"),
+                "{error}"
+            );
             before.assert_unchanged(&world.snapshot());
         }
     }
@@ -203,9 +227,13 @@ fn bridge_mac(suite: &Suite) {
     let mac = mac_of("tenon0");
     assert_eq!(first.interface(0)["mac"], mac);
     // The lowest there can be, which the bridge would take.
-    let low = network.edited(|conf| conf.with(json!({"runtimeConfig": {"mac": "02:00:00:00:00:00"}})));
+    let low =
+        network.edited(|conf| conf.with(json!({"runtimeConfig": {"mac": "02:00:00:00:00:00"}})));
     let second = low.add("c2", &containers[1]);
-    world.host().ip(&format!("link set {} address 00:00:00:00:00:01", second.host_end()));
+    world.host().ip(&format!(
+        "link set {} address 00:00:00:00:00:01",
+        second.host_end()
+    ));
     let third = network.add("c3", &containers[2]);
     assert_eq!(mac_of("tenon0"), mac);
     for attached in [&first, &second, &third] {
@@ -221,7 +249,11 @@ fn forwarding_entries(suite: &Suite) {
     let network = routed(suite, &world, json!({}));
     let (first, second) = (network.add("c1", &c1), network.add("c2", &c2));
     assert!(c1.ping(&second.address()));
-    let known = || world.host().command("bridge", &["fdb", "show", "br", "tenon0"]);
+    let known = || {
+        world
+            .host()
+            .command("bridge", &["fdb", "show", "br", "tenon0"])
+    };
     assert!(known().contains(second.mac()));
     second.del_ok();
     assert!(!known().contains(second.mac()), "{}", known());
@@ -241,7 +273,10 @@ fn detection(suite: &Suite) {
         for info in shown[0]["addr_info"].as_array().unwrap() {
             if info["scope"] == "global" || !on {
                 let tentative = info["tentative"] == true;
-                assert!(!tentative || differs(suite, "duplicate-address-detection"), "{info}");
+                assert!(
+                    !tentative || differs(suite, "duplicate-address-detection"),
+                    "{info}"
+                );
             }
         }
         if !on && !differs(suite, "duplicate-address-detection") {
@@ -272,12 +307,30 @@ fn bad_vlans(suite: &Suite) {
     }
     if !differs(suite, "new-keys") {
         rows.extend([
-            (json!({"vlanTrunk": [{"minID": 5}]}), "minID and maxID should be configured simultaneously, maxID is missing"),
-            (json!({"vlanTrunk": [{"maxID": 5}]}), "minID and maxID should be configured simultaneously, minID is missing"),
-            (json!({"vlanTrunk": [{"minID": 0, "maxID": 5}]}), "incorrect trunk minID parameter"),
-            (json!({"vlanTrunk": [{"minID": 5, "maxID": 4095}]}), "incorrect trunk maxID parameter"),
-            (json!({"vlanTrunk": [{"id": 4095}]}), "incorrect trunk id parameter"),
-            (json!({"vlanTrunk": [{"minID": 7, "maxID": 5}]}), "minID is greater than maxID in trunk parameter"),
+            (
+                json!({"vlanTrunk": [{"minID": 5}]}),
+                "minID and maxID should be configured simultaneously, maxID is missing",
+            ),
+            (
+                json!({"vlanTrunk": [{"maxID": 5}]}),
+                "minID and maxID should be configured simultaneously, minID is missing",
+            ),
+            (
+                json!({"vlanTrunk": [{"minID": 0, "maxID": 5}]}),
+                "incorrect trunk minID parameter",
+            ),
+            (
+                json!({"vlanTrunk": [{"minID": 5, "maxID": 4095}]}),
+                "incorrect trunk maxID parameter",
+            ),
+            (
+                json!({"vlanTrunk": [{"id": 4095}]}),
+                "incorrect trunk id parameter",
+            ),
+            (
+                json!({"vlanTrunk": [{"minID": 7, "maxID": 5}]}),
+                "minID is greater than maxID in trunk parameter",
+            ),
         ]);
     }
     for (keys, text) in rows {
@@ -308,7 +361,10 @@ fn isolated_ports_reach_the_gateway_and_not_each_other() {
     }
     let open = routed(&suite, &world, json!({})).add("c3", &c3);
     assert_eq!(port_flag(&world, open.host_end(), "isolated"), false);
-    assert!(c1.ping(&open.address()), "a port that is not isolated is reached");
+    assert!(
+        c1.ping(&open.address()),
+        "a port that is not isolated is reached"
+    );
     first.check_ok();
 }
 
@@ -317,20 +373,33 @@ fn the_containers_interface_can_be_left_down() {
     let suite = Suite::ours();
     let world = World::new();
     let c1 = world.container("c1");
-    let down = Network::new(&suite, switch("1.1.0").with(json!({"disableContainerInterface": true})));
+    let down = Network::new(
+        &suite,
+        switch("1.1.0").with(json!({"disableContainerInterface": true})),
+    );
     let attached = down.add("c1", &c1);
     assert!(!has_flag(&c1, "eth0", "UP"));
     assert_eq!(c1.link("eth0").unwrap()["operstate"], "DOWN");
     let shown = c1.ip_json("addr show dev eth0");
-    assert_eq!(shown[0]["addr_info"], json!([]), "no link-local address either");
-    assert_eq!(world.host().link(attached.host_end()).unwrap()["master"], "tenon0");
+    assert_eq!(
+        shown[0]["addr_info"],
+        json!([]),
+        "no link-local address either"
+    );
+    assert_eq!(
+        world.host().link(attached.host_end()).unwrap()["master"],
+        "tenon0"
+    );
     attached.check_ok();
     attached.del_ok();
 
     let both = routed(&suite, &world, json!({"disableContainerInterface": true}));
     let before = world.snapshot();
     let error = both.try_add("c1", &c1).expect_error(7);
-    assert_eq!(error["msg"], "cannot use IPAM when DisableContainerInterface flag is set");
+    assert_eq!(
+        error["msg"],
+        "cannot use IPAM when DisableContainerInterface flag is set"
+    );
     before.assert_unchanged(&world.snapshot());
 }
 
@@ -352,11 +421,20 @@ fn routes_of_version_1_1_0_have_their_attributes() {
     assert_eq!(first["gateway"], "10.83.0.1");
     assert_eq!(first["metric"], 77);
     assert_eq!(first["metrics"], json!([{"mtu": 1300, "advmss": 1200}]));
-    assert_eq!(route_to(&c1, "198.51.100.0/24", "table 42")["gateway"], "10.83.0.1");
+    assert_eq!(
+        route_to(&c1, "198.51.100.0/24", "table 42")["gateway"],
+        "10.83.0.1"
+    );
     let link = route_to(&c1, "203.0.113.0/24", "");
-    assert_eq!((&link["scope"], &link["gateway"]), (&json!("link"), &Value::Null));
+    assert_eq!(
+        (&link["scope"], &link["gateway"]),
+        (&json!("link"), &Value::Null)
+    );
     let sixth = route_to(&c1, "2001:db8::/32", "table 43");
-    assert_eq!((&sixth["metric"], &sixth["gateway"]), (&json!(78), &json!("fd83::1")));
+    assert_eq!(
+        (&sixth["metric"], &sixth["gateway"]),
+        (&json!(78), &json!("fd83::1"))
+    );
     assert_eq!(sixth["metrics"], json!([{"mtu": 1350}]));
     let told = attached.result["routes"].as_array().unwrap();
     for (route, told) in listed["routes"].as_array().unwrap().iter().zip(told) {
@@ -374,7 +452,9 @@ fn an_older_configs_routes_have_them_too() {
     let world = World::new();
     let c1 = world.container("c1");
     let listed = json!({"routes": [{"dst": "192.0.2.0/24", "priority": 77}]});
-    let attached = routed(&suite, &world, json!({})).edited(|conf| conf.with_ipam(listed)).add("c1", &c1);
+    let attached = routed(&suite, &world, json!({}))
+        .edited(|conf| conf.with_ipam(listed))
+        .add("c1", &c1);
     assert_eq!(route_to(&c1, "192.0.2.0/24", "")["metric"], 77);
     attached.check_ok();
 }
@@ -391,13 +471,19 @@ fn status_is_the_ipams() {
         call.path_first(&fakes.dir()).run()
     };
     let error = status(&conf).expect_error(50);
-    assert!(error["msg"].as_str().unwrap().contains("no address left"), "{error}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("no address left"),
+        "{error}"
+    );
     fakes.script("ipam", "exit 0");
     status(&conf).expect_silent_ok();
     status(&switch("1.1.0")).expect_silent_ok();
     let missing = switch("1.1.0").ipam(json!({"type": "no-such-ipam"}));
     let error = status(&missing).expect_any_error();
-    assert!(error["msg"].as_str().unwrap().contains("no-such-ipam"), "{error}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("no-such-ipam"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -406,10 +492,16 @@ fn nobody_has_to_wait_for_the_links_of_an_attachment() {
     let world = World::new();
     let c1 = world.container("c1");
     let attached = routed(&suite, &world, json!({})).add("c1", &c1);
-    let state = world.host().link(attached.host_end()).unwrap()["linkinfo"]["info_slave_data"]["state"].clone();
+    let state =
+        world.host().link(attached.host_end()).unwrap()["linkinfo"]["info_slave_data"]["state"]
+            .clone();
     assert_eq!(state, "forwarding");
-    wait_for("no tentative address on the bridge", Duration::from_millis(1), || {
-        let shown = world.host().ip_json("-6 addr show dev tenon0 scope global");
-        shown[0]["addr_info"][0]["tentative"] != true
-    });
+    wait_for(
+        "no tentative address on the bridge",
+        Duration::from_millis(1),
+        || {
+            let shown = world.host().ip_json("-6 addr show dev tenon0 scope global");
+            shown[0]["addr_info"][0]["tentative"] != true
+        },
+    );
 }

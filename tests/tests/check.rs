@@ -58,7 +58,9 @@ const BRIDGE_GONE: Mutation = Mutation {
 };
 const PORT_TAKEN: Mutation = Mutation {
     happen: |world, _, attached| {
-        world.host().ip(&format!("link set {} nomaster", attached.host_end()));
+        world
+            .host()
+            .ip(&format!("link set {} nomaster", attached.host_end()));
     },
     names: &["veth", "tenon0"],
 };
@@ -126,11 +128,19 @@ fn no_prev_result(suite: &Suite) {
     let attached = network(suite, &world, &json!({})).add("c1", &c1);
     let outcome = attached.with_result(Value::Null).check();
     let error = outcome.expect_any_error();
-    assert!(error["msg"].as_str().unwrap().contains("prevResult missing"), "{error}");
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("prevResult missing"),
+        "{error}"
+    );
     if !differs(suite, "error-codes") {
         outcome.expect_error(7);
     }
-    let rubbish = attached.with_result(json!({"cniVersion": VERSION, "ips": "none"})).check();
+    let rubbish = attached
+        .with_result(json!({"cniVersion": VERSION, "ips": "none"}))
+        .check();
     rubbish.expect_any_error();
     if !differs(suite, "error-codes") {
         rubbish.expect_error(6);
@@ -237,7 +247,9 @@ fn what_only_ours_finds() {
             json!({}),
             Mutation {
                 happen: |world, _, attached| {
-                    world.host().ip(&format!("link set {} down", attached.host_end()));
+                    world
+                        .host()
+                        .ip(&format!("link set {} down", attached.host_end()));
                 },
                 names: &["veth", "down"],
             },
@@ -247,7 +259,9 @@ fn what_only_ours_finds() {
             Mutation {
                 happen: |world, _, attached| {
                     let end = attached.host_end();
-                    world.host().ip(&format!("link set {end} address 02:00:00:00:00:98"));
+                    world
+                        .host()
+                        .ip(&format!("link set {end} address 02:00:00:00:00:98"));
                 },
                 names: &["veth", "02:00:00:00:00:98"],
             },
@@ -296,7 +310,9 @@ fn what_only_ours_finds() {
 
 fn set_port(world: &World, attached: &Attached<'_>, words: &str) {
     let end = attached.host_end();
-    world.host().ip(&format!("link set {end} type bridge_slave {words}"));
+    world
+        .host()
+        .ip(&format!("link set {end} type bridge_slave {words}"));
 }
 
 /// CHECK fails with one error that has these words.
@@ -336,7 +352,10 @@ fn every_part_of_the_packet_filter_is_looked_at() {
             assert_ne!(outcome.code, 0, "`nft {part}` is not noticed with {keys}");
             let error = outcome.expect_error(103);
             let text = format!("{} {}", error["msg"], error["details"]);
-            assert!(text.contains("masquerade") || text.contains("spoof"), "{error}");
+            assert!(
+                text.contains("masquerade") || text.contains("spoof"),
+                "{error}"
+            );
             attached.del_ok();
         }
     }
@@ -344,7 +363,9 @@ fn every_part_of_the_packet_filter_is_looked_at() {
 
 /// nft commands, each of which takes one rule or all elements of one set or map away, or a table.
 fn deletions(world: &World) -> Vec<String> {
-    let text = world.host().command("nft", &["-j", "-a", "list", "ruleset"]);
+    let text = world
+        .host()
+        .command("nft", &["-j", "-a", "list", "ruleset"]);
     let ruleset: Value = serde_json::from_str(&text).unwrap();
     let mut commands = Vec::new();
     for object in ruleset["nftables"].as_array().unwrap() {
@@ -355,7 +376,10 @@ fn deletions(world: &World) -> Vec<String> {
         };
         if object["rule"].is_object() {
             let handle = &object["rule"]["handle"];
-            commands.push(format!("delete rule {} handle {handle}", place("rule", "chain")));
+            commands.push(format!(
+                "delete rule {} handle {handle}",
+                place("rule", "chain")
+            ));
         }
         for kind in ["set", "map"] {
             if object[kind]["elem"].is_array() {
@@ -363,7 +387,10 @@ fn deletions(world: &World) -> Vec<String> {
             }
         }
         if let Some(table) = object["table"].as_object() {
-            let (family, name) = (table["family"].as_str().unwrap(), table["name"].as_str().unwrap());
+            let (family, name) = (
+                table["family"].as_str().unwrap(),
+                table["name"].as_str().unwrap(),
+            );
             commands.push(format!("delete table {family} {name}"));
         }
     }
@@ -394,7 +421,9 @@ fn check_of_a_bare_switch_looks_at_its_links() {
         let network = Network::new(&suite, conf.clone().with(keys));
         let attached = network.add("c1", &c1);
         attached.check_ok();
-        world.host().ip(&format!("link set {} nomaster", attached.host_end()));
+        world
+            .host()
+            .ip(&format!("link set {} nomaster", attached.host_end()));
         expect_named(&attached, &["tenon0", attached.host_end()]);
         c1.ip("link del eth0");
         expect_named(&attached, &["eth0"]);

@@ -85,9 +85,15 @@ fn about(suite: &Suite) {
         let outcome = suite.plugin(plugin).run().expect_silent_ok();
         let lines: Vec<_> = outcome.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{outcome}");
-        assert!(lines[0].starts_with(&format!("CNI {plugin} plugin v")), "{outcome}");
+        assert!(
+            lines[0].starts_with(&format!("CNI {plugin} plugin v")),
+            "{outcome}"
+        );
         let versions = known_versions(suite).join(", ");
-        assert_eq!(lines[1], format!("CNI protocol versions supported: {versions}"));
+        assert_eq!(
+            lines[1],
+            format!("CNI protocol versions supported: {versions}")
+        );
     });
 }
 
@@ -120,12 +126,22 @@ fn missing_variables(suite: &Suite) {
         for (command, required) in &rows {
             let all: Vec<_> = required.split(',').collect();
             let whole = call(suite, world, plugin, command, c1);
-            let none = all.iter().fold(whole.clone(), |call, name| call.env_remove(name));
-            assert_error(&none.run(), 4, &format!("required env variables [{required}] missing"));
+            let none = all
+                .iter()
+                .fold(whole.clone(), |call, name| call.env_remove(name));
+            assert_error(
+                &none.run(),
+                4,
+                &format!("required env variables [{required}] missing"),
+            );
             for name in all {
                 // Empty is missing.
                 let outcome = whole.clone().env(name, "").run();
-                assert_error(&outcome, 4, &format!("required env variables [{name}] missing"));
+                assert_error(
+                    &outcome,
+                    4,
+                    &format!("required env variables [{name}] missing"),
+                );
             }
         }
     });
@@ -133,14 +149,42 @@ fn missing_variables(suite: &Suite) {
 
 fn invalid_names(suite: &Suite) {
     let rows = [
-        ("CNI_CONTAINERID", "../etc", "invalid characters in containerID"),
-        ("CNI_CONTAINERID", "-c1", "invalid characters in containerID"),
-        ("CNI_CONTAINERID", "c 1", "invalid characters in containerID"),
-        ("CNI_IFNAME", "sixteen-bytes-xx", "interface name is too long"),
+        (
+            "CNI_CONTAINERID",
+            "../etc",
+            "invalid characters in containerID",
+        ),
+        (
+            "CNI_CONTAINERID",
+            "-c1",
+            "invalid characters in containerID",
+        ),
+        (
+            "CNI_CONTAINERID",
+            "c 1",
+            "invalid characters in containerID",
+        ),
+        (
+            "CNI_IFNAME",
+            "sixteen-bytes-xx",
+            "interface name is too long",
+        ),
         ("CNI_IFNAME", "..", "interface name is . or .."),
-        ("CNI_IFNAME", "a/b", "interface name contains / or : or whitespace characters"),
-        ("CNI_IFNAME", "a:b", "interface name contains / or : or whitespace characters"),
-        ("CNI_IFNAME", "a b", "interface name contains / or : or whitespace characters"),
+        (
+            "CNI_IFNAME",
+            "a/b",
+            "interface name contains / or : or whitespace characters",
+        ),
+        (
+            "CNI_IFNAME",
+            "a:b",
+            "interface name contains / or : or whitespace characters",
+        ),
+        (
+            "CNI_IFNAME",
+            "a b",
+            "interface name contains / or : or whitespace characters",
+        ),
     ];
     each_plugin(|world, c1, plugin| {
         let before = world.snapshot();
@@ -253,7 +297,11 @@ fn matrix(suite: &Suite) {
             if version >= "0.4.0" {
                 run("CHECK", &with_result).expect_silent_ok();
             }
-            let given = if version >= "0.4.0" { &with_result } else { &conf };
+            let given = if version >= "0.4.0" {
+                &with_result
+            } else {
+                &conf
+            };
             if version >= "1.1.0" {
                 run("STATUS", &conf).expect_silent_ok();
                 let valid = conf.clone().valid_attachments(&[("c1", ifname(plugin))]);
@@ -267,7 +315,10 @@ fn matrix(suite: &Suite) {
             }
             run("VERSION", given).expect_ok();
             let left = world.snapshot().without("last_reserved_ip");
-            assert_eq!(left.naming(&["c1", "10.82.0.2", "fd82::2"]), Vec::<&str>::new());
+            assert_eq!(
+                left.naming(&["c1", "10.82.0.2", "fd82::2"]),
+                Vec::<&str>::new()
+            );
         });
     }
 }
@@ -307,7 +358,10 @@ fn own_namespace(suite: &Suite) {
     for own in ["/run/netns/host", "/proc/self/ns/net"] {
         each_plugin(|world, c1, plugin| {
             if differs(suite, "own-namespace") {
-                call(suite, world, plugin, "ADD", c1).netns(own).run().expect_ok();
+                call(suite, world, plugin, "ADD", c1)
+                    .netns(own)
+                    .run()
+                    .expect_ok();
                 return;
             }
             let before = world.snapshot();
@@ -336,7 +390,10 @@ fn key_case(suite: &Suite) {
             "Ipam": {{"Type": "host-local", "DATADIR": "{}", "Ranges": [[{{"Subnet": "10.82.0.0/24"}}]]}}}}"#,
         world.data_dir().display()
     );
-    let added = call(suite, &world, "bridge", "ADD", &c1).stdin(text).run().expect_ok();
+    let added = call(suite, &world, "bridge", "ADD", &c1)
+        .stdin(text)
+        .run()
+        .expect_ok();
     let result = added.json();
     assert_eq!(cidrs(&result), ["10.82.0.7/24"]);
     assert_eq!(result["ips"][0]["gateway"], "10.82.0.1");
@@ -353,7 +410,10 @@ fn duplicate_keys(suite: &Suite) {
             "ipam": {{"type": "host-local", "dataDir": "/nowhere", "dataDir": "{}", "subnet": "10.82.0.0/24"}}}}"#,
         world.data_dir().display()
     );
-    let added = call(suite, &world, "bridge", "ADD", &c1).stdin(text).run().expect_ok();
+    let added = call(suite, &world, "bridge", "ADD", &c1)
+        .stdin(text)
+        .run()
+        .expect_ok();
     assert_eq!(added.json()["cniVersion"], "1.0.0");
     assert_eq!(added.json()["interfaces"][0]["name"], "br7");
     assert!(world.data_dir().join("n/10.82.0.2").is_file());
@@ -369,7 +429,11 @@ fn null_and_unknown(suite: &Suite) {
     });
     let conf = conf_of(&world, "bridge", VERSION).with(keys);
     let conf = conf.with_ipam(json!({"routes": null, "resolvConf": null, "frob": 1}));
-    let result = call(suite, &world, "bridge", "ADD", &c1).conf(&conf).run().expect_ok().json();
+    let result = call(suite, &world, "bridge", "ADD", &c1)
+        .conf(&conf)
+        .run()
+        .expect_ok()
+        .json();
     assert_eq!(result["interfaces"][0]["name"], "cni0");
     assert_eq!(cidrs(&result), ["10.82.0.2/24", "fd82::2/64"]);
 }
@@ -382,8 +446,14 @@ fn wrong_types(suite: &Suite) {
         ("bridge", json!({"bridge": 7})),
         ("bridge", json!({"ipam": "host-local"})),
         ("bridge", json!({"runtimeConfig": []})),
-        ("host-local", json!({"ipam": {"type": "host-local", "ranges": {}}})),
-        ("host-local", json!({"ipam": {"type": "host-local", "subnet": 10}})),
+        (
+            "host-local",
+            json!({"ipam": {"type": "host-local", "ranges": {}}}),
+        ),
+        (
+            "host-local",
+            json!({"ipam": {"type": "host-local", "subnet": 10}}),
+        ),
     ];
     for (plugin, keys) in rows {
         let world = World::new();
@@ -401,7 +471,11 @@ fn wrong_types(suite: &Suite) {
 }
 
 fn cni_args(suite: &Suite) {
-    let code = if differs(suite, "error-codes") { 999 } else { 4 };
+    let code = if differs(suite, "error-codes") {
+        999
+    } else {
+        4
+    };
     for plugin in ["bridge", "host-local"] {
         let world = World::new();
         let c1 = world.container("c1");
@@ -434,11 +508,18 @@ fn result_shapes(suite: &Suite) {
             "routes": [{"dst": "192.0.2.0/24", "gw": "10.82.0.9"}],
         }));
         let result = Network::new(suite, conf).add("c1", &c1).result;
-        let keys: Vec<_> = result.as_object().unwrap().keys().map(String::as_str).collect();
+        let keys: Vec<_> = result
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         let expected: &[&str] = match version {
             "0.1.0" | "0.2.0" => &["cniVersion", "dns", "ip4", "ip6"],
             "0.3.0" | "0.3.1" | "0.4.0" => &["cniVersion", "dns", "interfaces", "ips", "routes"],
-            _ if differs(suite, "empty-dns") => &["cniVersion", "dns", "interfaces", "ips", "routes"],
+            _ if differs(suite, "empty-dns") => {
+                &["cniVersion", "dns", "interfaces", "ips", "routes"]
+            }
             _ => &["cniVersion", "interfaces", "ips", "routes"],
         };
         assert_eq!(keys, expected, "{version}: {result}");

@@ -38,9 +38,19 @@ fn assert_nothing_left(world: &World, attached: &Attached<'_>) {
     let links: Vec<_> = world.host().link_names();
     assert_eq!(links, ["lo", "tenon0"]);
     let left = world.snapshot().without("last_reserved_ip");
-    let names = ["c1", "10.85.0.2", "fd85::2", attached.host_end(), attached.mac()];
+    let names = [
+        "c1",
+        "10.85.0.2",
+        "fd85::2",
+        attached.host_end(),
+        attached.mac(),
+    ];
     assert_eq!(left.naming(&names), Vec::<&str>::new());
-    let rules = left.lines().iter().filter(|line| line.contains("c1")).count();
+    let rules = left
+        .lines()
+        .iter()
+        .filter(|line| line.contains("c1"))
+        .count();
     assert_eq!(rules, 0, "{left:#?}");
 }
 
@@ -147,7 +157,9 @@ fn a_namespace_that_lives_on_without_a_path() {
         let c1 = world.container("c1");
         let attached = network(&suite, &world).add("c1", &c1);
         let kept = world.file("kept", "");
-        world.host().command("mount", &["--bind", c1.path_str(), kept.to_str().unwrap()]);
+        world
+            .host()
+            .command("mount", &["--bind", c1.path_str(), kept.to_str().unwrap()]);
         let path = c1.path_str().to_owned();
         drop(c1);
         assert!(world.host().link(attached.host_end()).is_some());
@@ -188,29 +200,54 @@ fn the_config_was_edited() {
 fn the_ipam_fails() {
     let suite = Suite::ours();
     let rows: [(&str, fn(&Fakes<'_>), &str); 4] = [
-        ("fails", |fakes| fakes.failing("ipam", 77, "no database"), "no database"),
-        ("says nothing", |fakes| fakes.failing_without_words("ipam", "on fire"), "on fire"),
-        ("is missing", |fakes| fs::remove_file(fakes.dir().join("ipam")).unwrap(), "ipam"),
+        (
+            "fails",
+            |fakes| fakes.failing("ipam", 77, "no database"),
+            "no database",
+        ),
+        (
+            "says nothing",
+            |fakes| fakes.failing_without_words("ipam", "on fire"),
+            "on fire",
+        ),
+        (
+            "is missing",
+            |fakes| fs::remove_file(fakes.dir().join("ipam")).unwrap(),
+            "ipam",
+        ),
         ("hangs", |fakes| fakes.hanging_always("ipam"), "ipam"),
     ];
     for (case, breaks, text) in rows {
         let world = World::new();
         let c1 = world.container("c1");
         let fakes = Fakes::new(&world);
-        fakes.answering("ipam", &fakes::ipam_result(VERSION, "10.85.0.2/24", "10.85.0.1"));
-        let conf = conf::bridge(VERSION).with(json!({"ipMasq": true, "macspoofchk": true, "delegateTimeout": 1}));
+        fakes.answering(
+            "ipam",
+            &fakes::ipam_result(VERSION, "10.85.0.2/24", "10.85.0.1"),
+        );
+        let conf = conf::bridge(VERSION)
+            .with(json!({"ipMasq": true, "macspoofchk": true, "delegateTimeout": 1}));
         let network = Network::new(&suite, conf.ipam(json!({"type": "ipam"})));
-        let added = network.call_for("ADD", "c1", &c1).path_first(&fakes.dir()).run();
+        let added = network
+            .call_for("ADD", "c1", &c1)
+            .path_first(&fakes.dir())
+            .run();
         let result = added.expect_ok().json();
         breaks(&fakes);
-        let call = network.edited(|conf| conf.prev_result(&result)).call_for("DEL", "c1", &c1);
+        let call = network
+            .edited(|conf| conf.prev_result(&result))
+            .call_for("DEL", "c1", &c1);
         let error = call.path_first(&fakes.dir()).run().expect_any_error();
         let told = format!("{} {}", error["msg"], error["details"]);
         assert!(told.contains(text), "{case}: {error}");
         assert!(c1.link("eth0").is_none(), "{case}");
         assert_eq!(world.host().link_names(), ["lo", "tenon0"], "{case}");
         let left = world.snapshot();
-        assert_eq!(left.naming(&["c1", "10.85.0.2"]), Vec::<&str>::new(), "{case}");
+        assert_eq!(
+            left.naming(&["c1", "10.85.0.2"]),
+            Vec::<&str>::new(),
+            "{case}"
+        );
     }
 }
 
@@ -270,6 +307,9 @@ fn a_foreign_interface_of_that_name_stays() {
     let c1 = world.container("c1");
     c1.ip("link add eth0 type bridge");
     let before = Snapshot::of(&c1);
-    network(&suite, &world).call_for("DEL", "c1", &c1).run().expect_silent_ok();
+    network(&suite, &world)
+        .call_for("DEL", "c1", &c1)
+        .run()
+        .expect_silent_ok();
     before.assert_unchanged(&Snapshot::of(&c1));
 }

@@ -1,0 +1,127 @@
+//! Compares our plugins with the reference's: the same work in private namespaces, in pairs of runs
+//! that alternate in one sitting. `scripts/bench` builds what it needs and runs it.
+
+mod case;
+mod machine;
+mod report;
+mod run;
+mod side;
+mod sitting;
+mod stats;
+mod trace;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use cni_testkit::{Suite, World};
+
+use crate::case::{CASES, Case};
+use crate::machine::Machine;
+use crate::report::Report;
+use crate::sitting::Sitting;
+
+const PAGE: &str = "docs/benchmarks.md";
+
+/// Measures Tenon's plugins against the reference's, in pairs of runs that alternate.
+///
+/// Figures of a busy machine are worth little: run nothing else. Needs root, for namespaces of its
+/// own. The plugins are those of `TENON_BIN_DIR` and of `TENON_REFERENCE_DIR` (/usr/lib/cni).
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Settings {
+    /// Which cases to run; all unless told
+    #[arg(value_name = "CASE", value_parser = case_names())]
+    cases: Vec<String>,
+    /// How many pairs of runs to take of each operation
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    pairs: u16,
+    /// Writes docs/benchmarks.md too; then all cases run
+    #[arg(long, conflicts_with = "cases")]
+    write: bool,
+    /// Below which directory leases are kept, on a file system as /var/lib/cni has it
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    data_dir: PathBuf,
+}
+
+fn case_names() -> clap::builder::PossibleValuesParser {
+    let named = |case: &Case| clap::builder::PossibleValue::new(case.name).help(case.title);
+    CASES.iter().map(named).collect::<Vec<_>>().into()
+}
+
+fn main() -> Result<()> {
+    let settings = Settings::parse();
+    let report = measure(&settings)?;
+    std::io::stdout().write_all(report.tables().as_bytes())?;
+    if settings.write {
+        fs::write(PAGE, report.page()).with_context(|| format!("write {PAGE}"))?;
+        progress(&format!("written: {PAGE}"));
+    }
+    Ok(())
+}
+
+fn measure(settings: &Settings) -> Result<Report> {
+    let (reference, ours) = (Suite::reference(), Suite::ours());
+    let leases = tempfile::Builder::new()
+        .prefix("tenon-bench-")
+        .tempdir_in(&settings.data_dir)
+        .with_context(|| format!("make a directory in {}", settings.data_dir.display()))?;
+    let machine = Machine::observe(reference.bin_dir(), leases.path())?;
+    if let Some(load) = machine::busy()? {
+        progress(&format!(
+            "this machine is busy (load {load}): do not trust the figures"
+        ));
+    }
+    let world = World::new();
+    let sitting = Sitting {
+        world: &world,
+        suites: [&reference, &ours],
+        leases: leases.path(),
+        pairs: usize::from(settings.pairs),
+    };
+    let wanted = |case: &&Case| {
+        settings.cases.is_empty() || settings.cases.iter().any(|name| name == case.name)
+    };
+    let mut rows = Vec::new();
+    for case in CASES.iter().filter(wanted) {
+        rows.extend(
+            sitting
+                .take(case)
+                .with_context(|| format!("case {}", case.name))?,
+        );
+    }
+    Ok(Report {
+        machine,
+        sizes: machine::sizes(reference.bin_dir(), ours.bin_dir())?,
+        rows,
+        pairs: settings.pairs,
+    })
+}
+
+/// A line for whoever waits.
+fn progress(line: &str) {
+    let _ = writeln!(std::io::stderr(), "bench: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn the_page_has_all_cases_or_is_not_written() {
+        assert!(Settings::try_parse_from(["bench", "--write", "ipmasq"]).is_err());
+        assert!(Settings::try_parse_from(["bench", "--pairs", "0"]).is_err());
+        assert!(Settings::try_parse_from(["bench", "no-such-case"]).is_err());
+        let some = Settings::try_parse_from(["bench", "ipmasq", "--pairs", "3"]).unwrap();
+        assert_eq!((some.cases, some.pairs), (vec!["ipmasq".to_owned()], 3));
+    }
+}

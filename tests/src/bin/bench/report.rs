@@ -1,0 +1,271 @@
+//! Tables, for a terminal and for docs/benchmarks.md. Pure.
+
+use std::fmt::Write as _;
+
+use crate::machine::{Machine, Size};
+use crate::sitting::{OURS, REFERENCE, Row};
+use crate::stats::Samples;
+use crate::trace::Cost;
+
+/// All that a sitting found out.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) sizes: Vec<Size>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) pairs: u16,
+}
+
+impl Report {
+    /// For a terminal.
+    pub(crate) fn tables(&self) -> String {
+        let [times, work, sizes] = [self.times(), self.work(), self.sizes()];
+        format!("{}\n{times}\n{work}\n{sizes}", self.facts())
+    }
+
+    /// For docs/benchmarks.md.
+    pub(crate) fn page(&self) -> String {
+        let (facts, times) = (self.facts(), self.times());
+        let (work, sizes) = (self.work(), self.sizes());
+        let how = HOW.replace("{pairs}", &self.pairs.to_string());
+        format!(
+            "# Benchmarks\n\n{INTRODUCTION}\n{facts}\n## Time\n\n{times}\n## Work\n\n{WORK}\n{work}\n\
+             ## Size of the binaries\n\n{sizes}\n## How it was measured\n\n{how}"
+        )
+    }
+
+    fn facts(&self) -> String {
+        let Machine {
+            kernel,
+            processor,
+            cores,
+            file_system,
+            reference,
+            iptables,
+        } = &self.machine;
+        format!(
+            "- Tenon {}; the reference plugins are {reference}\n\
+             - Linux {kernel}, {cores} cores of {processor}, {iptables}\n\
+             - leases on {file_system}\n\
+             - {} pairs of runs of each operation\n",
+            env!("CARGO_PKG_VERSION"),
+            self.pairs
+        )
+    }
+
+    fn times(&self) -> String {
+        let head = [
+            "operation",
+            "reference, ms",
+            "p99",
+            "Tenon, ms",
+            "p99",
+            "ratio (quartiles)",
+        ];
+        let mut table = vec![head.map(str::to_owned).to_vec()];
+        table.extend(self.rows.iter().filter_map(time_cells));
+        render(&table)
+    }
+
+    fn work(&self) -> String {
+        let head = [
+            "operation",
+            "processes",
+            "threads",
+            "system calls",
+            "peak memory, MiB",
+        ];
+        let mut table = vec![head.map(str::to_owned).to_vec()];
+        for row in &self.rows {
+            let [reference, ours] = [cost(row, REFERENCE), cost(row, OURS)];
+            let both = |of: fn(Cost) -> String| format!("{} / {}", of(reference), of(ours));
+            table.push(vec![
+                operation(row),
+                both(|cost| cost.processes.to_string()),
+                both(|cost| (cost.processes + cost.threads).to_string()),
+                both(|cost| cost.syscalls.to_string()),
+                both(|cost| mebibytes(cost.peak_kib, 1)),
+            ]);
+        }
+        render(&table)
+    }
+
+    fn sizes(&self) -> String {
+        let head = ["plugin", "reference, MiB", "Tenon, MiB"];
+        let mut table = vec![head.map(str::to_owned).to_vec()];
+        table.extend(self.sizes.iter().map(|size| {
+            let [reference, ours] = [size.reference, size.ours].map(|bytes| bytes / 1024);
+            vec![
+                size.plugin.clone(),
+                mebibytes(reference, 2),
+                mebibytes(ours, 2),
+            ]
+        }));
+        render(&table)
+    }
+}
+
+const INTRODUCTION: &str = "\
+`scripts/bench` takes these figures on your machine, `scripts/bench --write` writes this page. Read the
+ratios: absolute times are those of one machine.
+";
+
+const WORK: &str = "\
+What one operation takes: reference / Tenon, each with everything that it starts. The plugin itself and
+the main thread of each process are counted. Memory is the largest resident size of any one process.
+";
+
+const HOW: &str = "\
+- A pair is one run of the reference and one of Tenon on the same work; who goes first changes with every
+  pair. The ratio is the median of the {pairs} ratios Tenon / reference within pairs, with its quartiles.
+  p99 is the nearest rank: with 100 pairs or fewer the slowest run.
+- A run lasts from before its process is made until the process has ended and its stdout was read to the
+  end, as a runtime waits for it. All runs happened in one sitting, with warm caches.
+- Each side has a network namespace as its host, a bridge, and a directory of leases on a disk, of its own.
+  The containers' namespaces are made beforehand. One more container is attached all the time.
+- All containers are added first and then deleted; DEL gets the result of ADD as `prevResult`. After each
+  half, the numbers of links and leases must be right, so that no plugin wins by doing nothing.
+- The bridge is a gateway (`isGateway`), and has addresses of 10.88.0.0/16 and, with IPv6, of fd88::/64.
+- System calls, processes, threads and memory are counted in one more run under ptrace(2), not a timed one.
+";
+
+fn time_cells(row: &Row) -> Option<Vec<String>> {
+    let [reference, ours] = &row.times;
+    let ratio = Samples::of_ratios(ours, reference)?.spread();
+    let (reference, ours) = (Samples::new(reference)?, Samples::new(ours)?);
+    Some(vec![
+        operation(row),
+        format!("{:.2}", reference.median()),
+        format!("{:.2}", reference.p99()),
+        format!("{:.2}", ours.median()),
+        format!("{:.2}", ours.p99()),
+        format!(
+            "{:.3} ({:.3}-{:.3})",
+            ratio.median, ratio.first_quartile, ratio.third_quartile
+        ),
+    ])
+}
+
+fn cost(row: &Row, side: usize) -> Cost {
+    row.costs.get(side).copied().unwrap_or_default()
+}
+
+fn operation(row: &Row) -> String {
+    format!("{} {}", row.command, row.title)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of programs are far below 2^52"
+)]
+fn mebibytes(kib: u64, digits: usize) -> String {
+    format!("{:.digits$}", kib as f64 / 1024.0)
+}
+
+/// A Markdown table with its head first and its numbers, all but the first column, to the right;
+/// aligned, so that a terminal shows it well.
+fn render(table: &[Vec<String>]) -> String {
+    let columns = table.first().map_or(0, Vec::len);
+    let width = |column| {
+        let cells = table.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (number, row) in table.iter().enumerate() {
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 => write!(text, "| {cell:<width$} |"),
+                _ => write!(text, " {cell:>width$} |"),
+            };
+        }
+        text.push('\n');
+        if number == 0 {
+            text.push_str(&rule(&widths));
+        }
+    }
+    text
+}
+
+/// The line below the head.
+fn rule(widths: &[usize]) -> String {
+    let mut text = String::from("|");
+    for (column, &width) in widths.iter().enumerate() {
+        let dashes = "-".repeat(width + 1);
+        let _ = match column {
+            0 => write!(text, " {} |", "-".repeat(width)),
+            _ => write!(text, " {}: |", dashes.get(2..).unwrap_or_default()),
+        };
+    }
+    text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let cost = |processes, peak_kib| Cost {
+            processes,
+            threads: 3,
+            syscalls: 90,
+            peak_kib,
+        };
+        Report {
+            machine: Machine {
+                kernel: "6.1.0".into(),
+                processor: "Some CPU".into(),
+                cores: 2,
+                file_system: "ext4".into(),
+                reference: "Debian's containernetworking-plugins 1.1.1".into(),
+                iptables: "iptables v1.8.9 (nf_tables)".into(),
+            },
+            sizes: vec![Size {
+                plugin: "bridge".into(),
+                reference: 3 << 20,
+                ours: 1 << 20,
+            }],
+            rows: vec![Row {
+                command: "ADD",
+                title: "bridge",
+                times: [vec![10.0, 20.0, 30.0], vec![1.0, 4.0, 9.0]],
+                costs: [cost(12, 10_240), cost(2, 1536)],
+            }],
+            pairs: 3,
+        }
+    }
+
+    #[test]
+    fn times_have_medians_p99_and_the_ratio_of_pairs() {
+        let expected = "\
+| operation  | reference, ms |   p99 | Tenon, ms |  p99 |   ratio (quartiles) |
+| ---------- | ------------: | ----: | --------: | ---: | ------------------: |
+| ADD bridge |         20.00 | 30.00 |      4.00 | 9.00 | 0.200 (0.150-0.250) |
+";
+        assert_eq!(report().times(), expected);
+    }
+
+    #[test]
+    fn work_counts_the_plugin_and_its_main_thread() {
+        let expected = "\
+| operation  | processes | threads | system calls | peak memory, MiB |
+| ---------- | --------: | ------: | -----------: | ---------------: |
+| ADD bridge |    12 / 2 |  15 / 5 |      90 / 90 |       10.0 / 1.5 |
+";
+        assert_eq!(report().work(), expected);
+    }
+
+    #[test]
+    fn the_page_tells_what_on_and_how() {
+        let page = report().page();
+        for part in [
+            "# Benchmarks\n",
+            "Linux 6.1.0, 2 cores",
+            "leases on ext4",
+            "the 3 ratios",
+        ] {
+            assert!(page.contains(part), "{part} is not in {page}");
+        }
+        assert!(!page.contains('{'), "{page}");
+    }
+}
