@@ -1,7 +1,6 @@
 //! The command, in disposable machines with a plugin that makes veth pairs. Needs root.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "the helpers of tests report by panicking"
 )]
 
@@ -84,16 +83,6 @@ impl Machine {
         said.stderr
     }
 
-    fn cached(&self) -> Vec<String> {
-        let Ok(files) = fs::read_dir("/var/lib/cni/results") else {
-            return Vec::new();
-        };
-        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.collect();
-        names.sort();
-        names
-    }
-
     /// How the plugin was called since the last time.
     fn calls(&self) -> Vec<String> {
         let file = self.0.dir().join("bin/log");
@@ -116,10 +105,21 @@ impl Machine {
 
     #[track_caller]
     fn nothing_is_left(&self) {
-        assert_eq!(self.cached(), [""; 0]);
+        assert_eq!(cached(), [""; 0]);
         assert_eq!(self.host_links(), 0);
         assert!(!Path::new("/run/netns/c1").exists());
     }
+}
+
+/// The names of the cached results.
+fn cached() -> Vec<String> {
+    let Ok(files) = fs::read_dir("/var/lib/cni/results") else {
+        return Vec::new();
+    };
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
 }
 
 impl Said {
@@ -147,7 +147,7 @@ fn up_and_down() {
         .host()
         .command("ip", &["-n", "c1", "link", "show", "lo"]);
     assert!(lo.contains("UP"), "{lo}");
-    assert_eq!(machine.cached().len(), 1);
+    assert_eq!(cached().len(), 1);
     // Again is fine, and changes nothing.
     machine.calls();
     assert_eq!(
@@ -275,7 +275,7 @@ fn down_cleans_up_what_an_interrupted_up_left() {
             .code()
             .is_none()
     );
-    assert_eq!(machine.cached().len(), 1);
+    assert_eq!(cached().len(), 1);
     assert_eq!(machine.host_links(), 1);
     machine.0.executable("bin/wire", WIRE);
     let error = machine.error("up c1");
@@ -314,7 +314,7 @@ fn down_removes_the_namespace_even_if_a_plugin_fails_and_can_be_repeated() {
         "cnitool: plugin type=\"wire\" failed (delete): no\n"
     );
     assert!(!Path::new("/run/netns/c1").exists());
-    assert_eq!(machine.cached().len(), 1);
+    assert_eq!(cached().len(), 1);
     machine.0.executable("bin/wire", WIRE);
     machine.ok("down c1");
     machine.nothing_is_left();
@@ -358,7 +358,7 @@ fn add_check_and_del_as_the_original() {
 }"#;
     assert_eq!(machine.ok("add net /run/netns/../netns/c1/"), result);
     // printf /run/netns/c1 | sha512sum
-    assert_eq!(machine.cached(), ["net-cnitool-20b4ff582526573bbe7d-eth0"]);
+    assert_eq!(cached(), ["net-cnitool-20b4ff582526573bbe7d-eth0"]);
     assert_eq!(
         machine.ok("check net /run/netns/c1"),
         "eth0 in /run/netns/c1 on network net: as it was added\n"
@@ -405,83 +405,98 @@ fn the_environment_is_the_originals() {
     assert_eq!(stdin["runtimeConfig"], serde_json::json!({"mac": "02::"}));
 }
 
+/// With `variable` set, `line` fails with `error` and nothing is called.
+fn refuses(machine: &Machine, line: &str, variable: (&str, &str), error: &str) {
+    let output = machine.command(line).env(variable.0, variable.1).output();
+    let said = Said::of(&output.unwrap());
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{line}");
+    let expected = format!("cnitool: {error}");
+    assert!(
+        said.stderr.starts_with(&expected),
+        "{line}: {}",
+        said.stderr
+    );
+    assert_eq!(machine.calls(), [""; 0], "{line}");
+    assert_eq!(cached(), [""; 0], "{line}");
+}
+
 #[test]
-fn bad_input_is_refused_before_anything_is_called() {
+fn bad_variables_are_refused_before_anything_is_called() {
     let machine = Machine::new();
     let _c1 = machine.0.container("c1");
-    for (line, variable, error) in [
+    for (name, value, error) in [
+        ("CNI_ARGS", "A", "invalid CNI_ARGS pair \"A\""),
+        ("CAP_ARGS", "[", "CAP_ARGS is not JSON: "),
         (
-            "add net c1",
-            ("CNI_ARGS", "A"),
-            "invalid CNI_ARGS pair \"A\"",
-        ),
-        ("add net c1", ("CAP_ARGS", "["), "CAP_ARGS is not JSON: "),
-        (
-            "add net c1",
-            ("CAP_ARGS", "[]"),
+            "CAP_ARGS",
+            "[]",
             "CAP_ARGS is []: a JSON object is expected",
         ),
         (
-            "add net c1",
-            ("CNI_IFNAME", "a/b"),
+            "CNI_IFNAME",
+            "a/b",
             "interface name \"a/b\": contains / or :",
         ),
         (
+            "NETCONFPATH",
+            "/nowhere",
+            "no net configurations found in /nowhere",
+        ),
+        (
+            "NETCONFPATH",
+            "/run/tenon-test/bin/wire",
+            "read directory /run/tenon-test/bin/wire: ",
+        ),
+        (
+            "CNI_PATH",
+            "/nowhere",
+            "plugin type=\"wire\" failed (add): failed to find plugin \"wire\" in path [/nowhere]",
+        ),
+    ] {
+        refuses(&machine, "add net c1", (name, value), error);
+    }
+}
+
+#[test]
+fn bad_arguments_are_refused_before_anything_is_called() {
+    let machine = Machine::new();
+    let _c1 = machine.0.container("c1");
+    for (line, error) in [
+        (
             "add net c1 -i sixteencharacter",
-            ("X", ""),
             "interface name \"sixteencharacter\": is too long",
         ),
         (
             "add net c9",
-            ("X", ""),
             "there is no network namespace /run/netns/c9: `cnitool up",
         ),
         (
             "add net bin/wire",
-            ("X", ""),
             "/run/tenon-test/bin/wire is not a network namespace",
         ),
         (
             "add nope c1",
-            ("X", ""),
             "no net configuration with name \"nope\" in /run/tenon-test/net.d; it has net",
         ),
         (
             "up ../c1",
-            ("X", ""),
             "\"../c1\" cannot be the name of a network namespace",
         ),
+        ("up c2 nope", "no net configuration with name \"nope\""),
+        ("down c1 nope", "no net configuration with name \"nope\""),
+        ("del a/b c1", "network name \"a/b\": has invalid characters"),
         (
             "check net c1",
-            ("X", ""),
             "no result of an earlier add in /var/lib/cni/results/net-cnitool-",
         ),
         (
-            "add net c1",
-            ("NETCONFPATH", "/nonexistent"),
-            "no net configurations found in /nonexistent",
-        ),
-        (
-            "add net c1",
-            ("CNI_PATH", "/nonexistent"),
-            "plugin type=\"wire\" failed (add): failed to find plugin \"wire\" in path [/nonexistent]",
+            "gc net --keep /eth0",
+            "--keep /eth0: CONTAINERID/IFNAME is expected",
         ),
     ] {
-        let output = machine
-            .command(line)
-            .env(variable.0, variable.1)
-            .output()
-            .unwrap();
-        let said = Said::of(&output);
-        assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{line}");
-        assert!(
-            said.stderr.starts_with(&format!("cnitool: {error}")),
-            "{line}: {}",
-            said.stderr
-        );
+        refuses(&machine, line, ("X", ""), error);
     }
-    assert_eq!(machine.calls(), [""; 0]);
-    assert_eq!(machine.cached(), [""; 0]);
+    assert!(!Path::new("/run/netns/c2").exists() && Path::new("/run/netns/c1").exists());
 }
 
 #[test]
@@ -611,6 +626,6 @@ fn gc_keeps_what_has_a_namespace_and_what_is_named() {
     assert_eq!(machine.calls(), ["DEL eth0 /run/netns/c3", "GC  "]);
     // What the original does: everything goes, living or not.
     machine.ok("gc net c1 --all");
-    assert_eq!(machine.cached(), [""; 0]);
+    assert_eq!(cached(), [""; 0]);
     assert_eq!(machine.host_links(), 0);
 }
