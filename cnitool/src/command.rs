@@ -195,7 +195,19 @@ fn print_error(error: &anyhow::Error, as_json: bool) -> io::Result<()> {
         let document = report::error_document(error);
         io::stdout().write_all(document.as_bytes())
     } else {
-        writeln!(io::stderr(), "cnitool: {error:#}")
+        writeln!(io::stderr(), "cnitool: {error:#}{}", hint(error))
+    }
+}
+
+/// What to do where the error itself cannot know.
+fn hint(error: &anyhow::Error) -> &'static str {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    if causes.any(|cause| cause.kind() == io::ErrorKind::PermissionDenied) {
+        "; it needs to be run as root"
+    } else {
+        ""
     }
 }
 
@@ -207,6 +219,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_lacks_permission_is_told_what_to_do() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let denied = anyhow::Error::from(denied).context("read directory /x");
+        assert_eq!(hint(&denied), "; it needs to be run as root");
+        assert_eq!(hint(&anyhow::anyhow!("other")), "");
     }
 
     #[test]
