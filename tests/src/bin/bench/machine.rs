@@ -123,7 +123,7 @@ fn processor(cpuinfo: &str) -> Option<&str> {
     Some(line.trim_start_matches([' ', '\t', ':']))
 }
 
-/// The type of the file system that has `path`, of the mounts in proc_pid_mountinfo(5)'s form.
+/// The type of the file system that has `path`, of the mounts in `proc_pid_mountinfo(5)`'s form.
 fn file_system<'a>(mountinfo: &'a str, path: &Path) -> Option<&'a str> {
     let mount = |line: &'a str| {
         let (mount, file_system) = line.split_once(" - ")?;

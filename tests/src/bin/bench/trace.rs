@@ -151,7 +151,7 @@ fn resume(pid: Pid, signal: Option<Signal>) -> Result<()> {
     }
 }
 
-/// VmHWM of a process, in KiB.
+/// `VmHWM` of a process, in KiB.
 fn peak_of(pid: Pid) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
