@@ -9,8 +9,9 @@ use std::time::Duration;
 use cni_types::{CniError, CniResult, Command, Json, JsonError, ResultError, SpecVersion};
 use serde::Deserialize;
 
-use crate::exec::{self, ExecError, Outcome};
 use crate::target::Target;
+use cni_plugin::Deadline;
+use cni_plugin::exec::{ExecError, Group, Outcome, Running};
 
 /// How long one plugin may take, unless [`Invoker::timeout`] says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -201,7 +202,9 @@ impl Invoker {
         let vars = self.environment(command, target);
         let vars: Vec<_> = vars.iter().map(|(k, v)| (*k, v.as_os_str())).collect();
         let input = request.to_string().into_bytes();
-        let outcome = exec::run(&binary, &vars, input, self.timeout)?;
+        // In a group of its own: at the deadline its delegates are to end with it.
+        let running = Running::start(&binary, &vars, input.into(), Group::Own)?;
+        let outcome = running.finish(Deadline::after(self.timeout))?;
         let is_explained = outcome.status.success() || !outcome.stdout.is_empty();
         if is_explained && !outcome.stderr.is_empty() {
             // Its log is for people; nothing can be done where they cannot be reached.

@@ -22,7 +22,6 @@
 mod cache;
 mod catalog;
 mod error;
-mod exec;
 mod invoke;
 pub mod netns;
 mod network;
@@ -32,8 +31,8 @@ mod target;
 
 pub use cache::{Cache, CacheEntry, CacheError};
 pub use catalog::{Catalog, CatalogError, FileError};
+pub use cni_plugin::exec::ExecError;
 pub use error::{ErrorList, RuntimeError, Undo, chain};
-pub use exec::ExecError;
 pub use invoke::{Invoker, PluginCause, PluginError};
 pub use network::{ConfigError, Network, Plugin};
 pub use runtime::{Added, Checked, Collected, PluginVersions, Runtime, Status};

@@ -12,7 +12,7 @@ use cni_types::{
     CniError, CniResult, Command, Environment, ErrorCode, Json, SpecVersion, ToCniError,
 };
 
-use crate::exec::{ExecError, Outcome, Running};
+use crate::exec::{ExecError, Group, Outcome, Running};
 use crate::request::search_path;
 use crate::{Deadline, Request, Undo};
 
@@ -114,7 +114,12 @@ impl Delegate {
 
     fn start(&self, command: Command) -> Result<Running, CniError> {
         let vars = [("CNI_COMMAND", command.as_str())];
-        Ok(Running::start(&self.path, &vars, Arc::clone(&self.stdin))?)
+        Ok(Running::start(
+            &self.path,
+            &vars,
+            Arc::clone(&self.stdin),
+            Group::Ours,
+        )?)
     }
 
     /// Passes on what it had to say, and turns a failure into its own error.

@@ -1,14 +1,23 @@
-//! A child process that is fed, heard and waited for by a deadline.
+//! A child process that is fed, heard and waited for by a deadline: a plugin's delegate, or a
+//! runtime's plugin.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+mod pipes;
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
+use self::pipes::{Heard, Ready, poll_ready};
 use crate::Deadline;
 
 /// More than this on stdout or stderr is not a reply but a runaway.
@@ -56,37 +65,56 @@ pub enum ExecError {
 
 /// What a finished child left.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
+pub struct Outcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All it wrote there.
+    pub stdout: Vec<u8>,
+    /// All it wrote there.
+    pub stderr: Vec<u8>,
 }
 
-/// A child that has been started and given its input, as far as the pipe takes it.
+/// Whose process group a child is in, which is what is killed at the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Ours, so that whoever kills our group kills the child with us. Only the child is killed.
+    Ours,
+    /// Its own, so that what the child has started ends with it.
+    Own,
+}
+
+/// A child that has been started and given its input, as far as the pipe takes it. Dropping it
+/// kills it.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub struct Running {
     path: String,
+    group: Group,
     child: Child,
     stdin: Option<ChildStdin>,
-    input: std::sync::Arc<[u8]>,
+    input: Arc<[u8]>,
     written: usize,
 }
 
 impl Running {
     /// Starts `path` in our environment with `vars` on top.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    /// It cannot be started, or not be talked to.
+    pub fn start<V: AsRef<OsStr>>(
         path: &Path,
-        vars: &[(&str, &str)],
-        input: std::sync::Arc<[u8]>,
+        vars: &[(&str, V)],
+        input: Arc<[u8]>,
+        group: Group,
     ) -> Result<Self, ExecError> {
         let name = path.display().to_string();
-        let mut child = spawn(path, vars).map_err(|source| ExecError::Start {
+        let mut child = spawn(path, vars, group).map_err(|source| ExecError::Start {
             path: name.clone(),
             source,
         })?;
         let stdin = child.stdin.take();
         let mut running = Self {
             path: name,
+            group,
             child,
             stdin,
             input,
@@ -101,7 +129,10 @@ impl Running {
 
     /// Waits for the end of the child, and kills it at the deadline. What its own children still
     /// hold open is not waited for.
-    pub(crate) fn finish(mut self, deadline: Deadline) -> Result<Outcome, ExecError> {
+    ///
+    /// # Errors
+    /// It was not done in time or wrote without end, and has been killed; or could not be talked to.
+    pub fn finish(mut self, deadline: Deadline) -> Result<Outcome, ExecError> {
         let mut heard = Heard::new(&mut self.child);
         let pidfd = pidfd_open(self.child.id()).ok();
         loop {
@@ -189,16 +220,25 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Nobody waits for this child any more. After `finish` it is gone and `kill` does nothing.
+    /// Nobody waits for this child any more. After `finish` it is gone and there is nothing to kill.
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_reaped))) {
+            return;
+        }
+        if let (Group::Own, Ok(pid)) = (self.group, i32::try_from(self.child.id())) {
+            let _already_gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         let _already_gone = self.child.kill();
         let _already_reaped = self.child.wait();
     }
 }
 
-fn spawn(path: &Path, vars: &[(&str, &str)]) -> io::Result<Child> {
+fn spawn<V: AsRef<OsStr>>(path: &Path, vars: &[(&str, V)], group: Group) -> io::Result<Child> {
     let mut command = Command::new(path);
-    command.envs(vars.iter().copied());
+    command.envs(vars.iter().map(|(name, value)| (name, value)));
+    if group == Group::Own {
+        command.process_group(0);
+    }
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -218,134 +258,6 @@ fn spawn(path: &Path, vars: &[(&str, &str)]) -> io::Result<Child> {
 )]
 fn pause() {
     std::thread::sleep(BUSY_PAUSE);
-}
-
-/// Which ends have something to do.
-#[derive(Debug, Default)]
-struct Ready {
-    stdin: bool,
-    stdout: bool,
-    stderr: bool,
-    exited: bool,
-}
-
-/// Waits for any of stdin, stdout, stderr and the child's end; `None` at the deadline.
-fn poll_ready(fds: [Option<BorrowedFd<'_>>; 4], deadline: Deadline) -> io::Result<Option<Ready>> {
-    let wanted = [
-        PollFlags::POLLOUT,
-        PollFlags::POLLIN,
-        PollFlags::POLLIN,
-        PollFlags::POLLIN,
-    ];
-    let mut polled: Vec<PollFd<'_>> = fds
-        .iter()
-        .zip(wanted)
-        .filter_map(|(fd, flags)| fd.map(|fd| PollFd::new(fd, flags)))
-        .collect();
-    let count = loop {
-        // Rounded up, so that the last wait does not spin.
-        let left = deadline.remaining().as_millis().saturating_add(1);
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut polled, timeout) {
-            Err(nix::errno::Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
-    if count == 0 && deadline.has_passed() {
-        return Ok(None);
-    }
-    let mut answers = polled.iter().map(|fd| fd.any().unwrap_or(false));
-    let mut is_ready = |fd: &Option<BorrowedFd<'_>>| fd.is_some() && answers.next() == Some(true);
-    let [stdin, stdout, stderr, exited] = &fds;
-    Ok(Some(Ready {
-        stdin: is_ready(stdin),
-        stdout: is_ready(stdout),
-        stderr: is_ready(stderr),
-        exited: is_ready(exited),
-    }))
-}
-
-/// One pipe and what came through it.
-#[derive(Debug)]
-struct Pipe<R> {
-    end: Option<R>,
-    bytes: Vec<u8>,
-}
-
-impl<R: Read + AsFd> Pipe<R> {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.end.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Reads once; a pipe at its end is closed.
-    fn read(&mut self) -> io::Result<usize> {
-        let Some(end) = &mut self.end else {
-            return Ok(0);
-        };
-        let mut buffer = [0; 8192];
-        let count = match end.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(1),
-            other => other?,
-        };
-        if count == 0 {
-            self.end = None;
-        }
-        self.bytes.extend(buffer.iter().take(count));
-        Ok(count)
-    }
-}
-
-/// Both pipes.
-#[derive(Debug)]
-struct Heard {
-    stdout: Pipe<std::process::ChildStdout>,
-    stderr: Pipe<std::process::ChildStderr>,
-}
-
-impl Heard {
-    fn new(child: &mut Child) -> Self {
-        Self {
-            stdout: Pipe {
-                end: child.stdout.take(),
-                bytes: Vec::new(),
-            },
-            stderr: Pipe {
-                end: child.stderr.take(),
-                bytes: Vec::new(),
-            },
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.stdout.bytes.len().max(self.stderr.bytes.len())
-    }
-
-    fn is_closed(&self) -> bool {
-        self.stdout.end.is_none() && self.stderr.end.is_none()
-    }
-
-    fn hear(&mut self, ready: &Ready) -> io::Result<()> {
-        if ready.stdout {
-            self.stdout.read()?;
-        }
-        if ready.stderr {
-            self.stderr.read()?;
-        }
-        Ok(())
-    }
-
-    /// Reads what an exited child has left in the pipes, and not what its children still write.
-    fn drain(&mut self) -> io::Result<()> {
-        while self.bytes() <= OUTPUT_LIMIT && !self.is_closed() {
-            let now = Deadline::after(Duration::ZERO);
-            let fds = [None, self.stdout.fd(), self.stderr.fd(), None];
-            match poll_ready(fds, now)? {
-                Some(ready) if ready.stdout || ready.stderr => self.hear(&ready)?,
-                _ => break,
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A descriptor that becomes readable when the process ends: `pidfd_open(2)`, Linux 5.3.

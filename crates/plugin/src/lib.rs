@@ -11,14 +11,13 @@
 
 mod deadline;
 mod delegate;
-mod exec;
+pub mod exec;
 mod request;
 mod skeleton;
 mod undo;
 
 pub use deadline::Deadline;
 pub use delegate::{Delegate, RunningAdd};
-pub use exec::ExecError;
 pub use request::{AttachmentRequest, DelRequest, GcRequest, Request};
 pub use skeleton::{Host, Plugin, PluginInfo, main, run};
 pub use undo::Undo;

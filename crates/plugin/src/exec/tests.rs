@@ -12,7 +12,7 @@ fn script(dir: &tempfile::TempDir, body: &str) -> std::path::PathBuf {
 fn run(body: &str, input: &[u8], timeout: Duration) -> Result<Outcome, ExecError> {
     let dir = tempfile::tempdir().unwrap();
     let path = script(&dir, body);
-    Running::start(&path, &[("CNI_COMMAND", "TEST")], input.into())?
+    Running::start(&path, &[("CNI_COMMAND", "TEST")], input.into(), Group::Ours)?
         .finish(Deadline::after(timeout))
 }
 
@@ -68,6 +68,35 @@ fn a_runaway_is_stopped() {
 
 #[test]
 fn what_cannot_be_executed_is_said() {
-    let error = Running::start(Path::new("/nonexistent/x"), &[], [].into()).unwrap_err();
+    let error = Running::start::<&str>(Path::new("/nonexistent/x"), &[], [].into(), Group::Ours)
+        .unwrap_err();
     assert_eq!(error.to_string(), "start /nonexistent/x");
+}
+
+#[test]
+fn a_group_of_its_own_is_killed_with_the_child() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
+    let path = script(
+        &dir,
+        &format!("sleep 60 & echo $! > {}; wait", pid_file.display()),
+    );
+    let running = Running::start::<&str>(&path, &[], [].into(), Group::Own).unwrap();
+    let error = running
+        .finish(Deadline::after(Duration::from_millis(300)))
+        .unwrap_err();
+    assert!(matches!(error, ExecError::Timeout { .. }), "{error:?}");
+    let pid = std::fs::read_to_string(pid_file).unwrap();
+    let deadline = Deadline::after(LONG);
+    // Gone, or a zombie that its new parent has not reaped yet; the signal takes effect when the
+    // process is next scheduled.
+    while !is_over(pid.trim()) {
+        assert!(!deadline.has_passed(), "{pid} is alive");
+        std::thread::yield_now();
+    }
+}
+
+fn is_over(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ")
 }
