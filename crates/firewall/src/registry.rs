@@ -8,7 +8,7 @@
 use nix::errno::Errno;
 
 use crate::error::Cause;
-use crate::nft::{Change, Element, Glance, Nft, Rule, Table, Transaction};
+use crate::nft::{Answer, Change, Element, Glance, Nft, Question, Rule, Table, Transaction};
 use crate::owner::Tag;
 
 /// One table of ours.
@@ -45,6 +45,11 @@ pub(crate) fn tag_of(element: &Element) -> Option<Tag> {
 /// Whether a transaction failed since the ruleset was not the expected one any more.
 pub(crate) fn is_stale(cause: &Cause) -> bool {
     cause.errno() == Some(Errno::ERESTART)
+}
+
+/// Whether something was there that had not been, or the other way round.
+fn is_surprise(cause: &Cause) -> bool {
+    matches!(cause.errno(), Some(Errno::ENOENT | Errno::EEXIST))
 }
 
 /// What makes all `places` be this owner's: elements of others with the same key (nobody else can
@@ -88,18 +93,92 @@ impl Place {
     }
 }
 
+/// What there is at some places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The ruleset's generation before it was read.
+    pub(crate) generation: u32,
+    /// Whether there are all sets that were asked for.
+    pub(crate) sets: bool,
+    /// One answer for each place, in order.
+    pub(crate) elements: Vec<Option<Element>>,
+}
+
+impl Seen {
+    /// Whether nothing but the elements themselves is missing.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sets && self.elements.iter().all(Option::is_none)
+    }
+}
+
 impl Registry {
     pub(crate) fn look_up(
         &self,
         nft: &mut Nft,
+        sets: &[&str],
         places: &[Place],
-    ) -> Result<(u32, Vec<Option<Element>>), Cause> {
-        let keys: Vec<_> = places
+    ) -> Result<Seen, Cause> {
+        let sets_first = sets.iter().map(|set| Question::Set(set));
+        let elements = places
             .iter()
-            .map(|place| (self.table, place.set.as_str(), place.key.as_slice()))
-            .collect();
-        let found = nft.look_up(&keys)?;
-        Ok((found.generation, found.elements))
+            .map(|place| Question::Element(&place.set, &place.key));
+        let questions: Vec<_> = sets_first.chain(elements).collect();
+        let (generation, mut answers) = nft.look_up(self.table, &questions)?;
+        let elements = answers.split_off(sets.len());
+        Ok(Seen {
+            generation,
+            sets: answers.iter().all(|answer| *answer == Answer::Set),
+            elements: elements
+                .into_iter()
+                .map(|answer| match answer {
+                    Answer::Element(element) => Some(element),
+                    Answer::Set | Answer::Absent => None,
+                })
+                .collect(),
+        })
+    }
+
+    /// Brings elements in: `complete` plans what else is needed where a look tells that it is not
+    /// only the elements.
+    ///
+    /// The look comes first although the elements alone would do for nearly every ADD, since a
+    /// transaction that fails costs an RCU grace period, some 8 ms (`__nf_tables_abort`), and a look
+    /// a few microseconds.
+    pub(crate) fn add(
+        &self,
+        nft: &mut Nft,
+        sets: &[&str],
+        elements: (&[Place], &str),
+        complete: impl Fn(&mut Nft, Seen) -> Result<Transaction, Cause>,
+    ) -> Result<(), Cause> {
+        let limit = nft.limit();
+        let (places, comment) = elements;
+        loop {
+            let seen = self.look_up(nft, sets, places)?;
+            let transaction = if seen.is_ready() {
+                self.plan_elements(places, comment)
+            } else {
+                complete(nft, seen)?
+            };
+            match nft.commit(&transaction) {
+                Err(cause) if is_stale(&cause) => {}
+                // Without a generation, somebody may have come in between.
+                Err(cause) if transaction.generation.is_none() && is_surprise(&cause) => {}
+                other => return other,
+            }
+            limit.retry()?;
+        }
+    }
+
+    /// The elements alone. They depend on no generation: they fit or they do not.
+    pub(crate) fn plan_elements(&self, places: &[Place], comment: &str) -> Transaction {
+        Transaction {
+            generation: None,
+            changes: places
+                .iter()
+                .map(|place| place.create(self.table, comment))
+                .collect(),
+        }
     }
 
     /// Deletes the elements at `places` that are still this owner's. Answers how many were.
@@ -111,13 +190,13 @@ impl Registry {
     ) -> Result<usize, Cause> {
         let limit = nft.limit();
         loop {
-            let (generation, found) = match self.look_up(nft, places) {
+            let seen = match self.look_up(nft, &[], places) {
                 Err(cause) if cause.is_unsupported() => return Ok(0),
                 other => other?,
             };
             let condemned: Vec<Place> = places
                 .iter()
-                .zip(&found)
+                .zip(&seen.elements)
                 .filter(|(_, found)| found.as_ref().and_then(tag_of) == Some(owner))
                 .map(|(place, _)| place.clone())
                 .collect();
@@ -125,12 +204,19 @@ impl Registry {
                 return Ok(0);
             }
             let emptied = self.find_emptied(nft, &condemned)?;
+            let certain = emptied.is_some();
+            let emptied = emptied.unwrap_or_default();
             let rules = self.rules_if(nft, !emptied.sets.is_empty() && !emptied.table)?;
-            let removal = self.removal(generation, &condemned, &emptied, &rules);
+            let removal = self.removal(seen.generation, &condemned, &emptied, &rules);
             match nft.commit(&removal) {
                 Err(cause) if is_stale(&cause) => limit.retry()?,
                 Err(cause) => return Err(cause),
-                Ok(()) => return Ok(condemned.len()),
+                Ok(()) => {
+                    if !certain {
+                        self.sweep(nft, |_none| false)?;
+                    }
+                    return Ok(condemned.len());
+                }
             }
         }
     }
@@ -193,46 +279,43 @@ impl Registry {
         }
     }
 
-    /// Which sets will have no element any more, found out without reading a large set.
-    fn find_emptied(&self, nft: &mut Nft, condemned: &[Place]) -> Result<Emptied, Cause> {
+    /// Which sets will have no element any more, found out without reading a large set. `None` if
+    /// that cannot be told, as when others got in the way of a first attempt.
+    fn find_emptied(&self, nft: &mut Nft, condemned: &[Place]) -> Result<Option<Emptied>, Cause> {
         let mut emptied = Emptied::default();
-        let mut affected: Vec<&str> = Vec::new();
+        let mut affected: Vec<String> = Vec::new();
         for place in condemned {
-            if !affected.contains(&place.set.as_str()) {
-                affected.push(&place.set);
+            if !affected.contains(&place.set) {
+                affected.push(place.set.clone());
             }
         }
         for set in affected {
-            if !self.will_be_empty(nft, set, condemned)? {
-                return Ok(emptied);
+            match self.glance(nft, &set, condemned)? {
+                Glance::Nothing => emptied.sets.push(set),
+                Glance::Others => return Ok(Some(emptied)),
+                Glance::Unknown => return Ok(None),
             }
-            emptied.sets.push(set.to_owned());
         }
         for set in nft.sets(self.table)? {
             if emptied.sets.contains(&set) {
                 continue;
             }
-            if !self.will_be_empty(nft, &set, condemned)? {
-                return Ok(emptied);
+            match self.glance(nft, &set, condemned)? {
+                Glance::Nothing => emptied.sets.push(set),
+                Glance::Others => return Ok(Some(emptied)),
+                Glance::Unknown => return Ok(None),
             }
-            emptied.sets.push(set);
         }
         emptied.table = true;
-        Ok(emptied)
+        Ok(Some(emptied))
     }
 
-    fn will_be_empty(&self, nft: &mut Nft, set: &str, condemned: &[Place]) -> Result<bool, Cause> {
-        let elements = match nft.glance(self.table, set)? {
-            Glance::All(elements) => elements,
-            Glance::Many => return Ok(false),
-            // Only on a second attempt, after others got in the way of the first one.
-            Glance::Spent => nft.elements(self.table, set)?,
-        };
-        Ok(elements.iter().all(|element| {
+    fn glance(&self, nft: &mut Nft, set: &str, condemned: &[Place]) -> Result<Glance, Cause> {
+        nft.glance(self.table, set, |key| {
             condemned
                 .iter()
-                .any(|place| place.set == set && place.key == element.key)
-        }))
+                .any(|place| place.set == set && place.key == key)
+        })
     }
 
     /// The transaction that deletes `condemned` and what is of no use without it.

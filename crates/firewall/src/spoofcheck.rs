@@ -17,10 +17,10 @@
 //! }
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use cni_types::{Attachment, IfName, MacAddr, NetworkName};
-use nix::errno::Errno;
 
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{
@@ -28,7 +28,7 @@ use crate::nft::{
     Table, Transaction, Verdict,
 };
 use crate::owner::{self, Tag};
-use crate::registry::{Place, Registry, claim, is_stale, tag_of};
+use crate::registry::{Place, Registry, Seen, claim, tag_of};
 
 /// The table; nothing else is in it.
 pub const TABLE: Table = Table {
@@ -113,19 +113,18 @@ pub struct Observed {
 /// # Errors
 /// The kernel refused, or has no `nf_tables` for bridges.
 pub fn add(nft: &mut Nft, attachment: &Attachment, binding: &Binding) -> Result<(), FirewallError> {
-    let failed = |cause: Cause| cause.during(Operation::AddSpoofCheck, attachment);
-    match nft.commit(&plan_elements(attachment, binding)) {
-        Err(cause) if matches!(cause.errno(), Some(Errno::ENOENT | Errno::EEXIST)) => {}
-        other => return other.map_err(failed),
-    }
-    let limit = nft.limit();
-    loop {
-        let observed = observe(nft, binding).map_err(failed)?;
-        match nft.commit(&plan_add(attachment, binding, &observed)) {
-            Err(cause) if is_stale(&cause) => limit.retry().map_err(failed)?,
-            other => return other.map_err(failed),
-        }
-    }
+    let (places, comment) = (places(binding), owner::comment(attachment));
+    REGISTRY
+        .add(
+            nft,
+            &[GUARDED, BINDINGS],
+            (&places, &comment),
+            |nft, seen| {
+                let observed = observe(nft, binding, seen)?;
+                Ok(plan_add(attachment, binding, &observed))
+            },
+        )
+        .map_err(|cause| cause.during(Operation::AddSpoofCheck, attachment))
 }
 
 /// Stops it. Elements that belong to another attachment by now stay.
@@ -160,11 +159,13 @@ pub fn check(
     binding: &Binding,
 ) -> Result<Vec<Missing>, FirewallError> {
     let failed = |cause: Cause| cause.during(Operation::CheckSpoofCheck, attachment);
-    let (generation, elements) = REGISTRY.look_up(nft, &places(binding)).map_err(failed)?;
+    let seen = REGISTRY
+        .look_up(nft, &[], &places(binding))
+        .map_err(failed)?;
     let observed = Observed {
-        generation,
+        generation: seen.generation,
         rules: nft.rules(TABLE, CHAIN).map_err(failed)?,
-        elements,
+        elements: seen.elements,
         strangers: Vec::new(),
     };
     let chain = nft.base_chain(TABLE, CHAIN).map_err(failed)?;
@@ -182,7 +183,7 @@ pub fn gc(
     valid: &[Attachment],
 ) -> Result<usize, FirewallError> {
     let prefix = Tag::network_prefix(network);
-    let valid: Vec<Tag> = valid.iter().map(Tag::new).collect();
+    let valid: BTreeSet<Tag> = valid.iter().map(Tag::new).collect();
     REGISTRY
         .sweep(nft, |tag| {
             tag.has_network_prefix(prefix) && !valid.contains(&tag)
@@ -190,9 +191,7 @@ pub fn gc(
         .map_err(|cause| cause.during(Operation::CollectSpoofCheck, network))
 }
 
-fn observe(nft: &mut Nft, binding: &Binding) -> Result<Observed, Cause> {
-    let places = places(binding);
-    let (generation, elements) = REGISTRY.look_up(nft, &places)?;
+fn observe(nft: &mut Nft, binding: &Binding, seen: Seen) -> Result<Observed, Cause> {
     let port = port_key(&binding.host_ifname);
     let allowed = binding_key(binding);
     let strangers = nft
@@ -202,24 +201,11 @@ fn observe(nft: &mut Nft, binding: &Binding) -> Result<Observed, Cause> {
         .filter(|key| key.starts_with(&port) && *key != allowed)
         .collect();
     Ok(Observed {
-        generation,
+        generation: seen.generation,
         rules: nft.rules(TABLE, CHAIN)?,
-        elements,
+        elements: seen.elements,
         strangers,
     })
-}
-
-/// The elements alone.
-#[must_use]
-pub fn plan_elements(attachment: &Attachment, binding: &Binding) -> Transaction {
-    let comment = owner::comment(attachment);
-    Transaction {
-        generation: None,
-        changes: places(binding)
-            .iter()
-            .map(|place| place.create(TABLE, &comment))
-            .collect(),
-    }
 }
 
 /// All that is missing, elements included. Addresses that somebody else left behind for a port of

@@ -21,16 +21,16 @@
 
 mod rules;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use cni_types::{Attachment, IpCidr, NetworkName};
-use nix::errno::Errno;
 
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{BaseChain, Change, Element, Expr, Family, Hook, Nft, Rule, Table, Transaction};
 use crate::owner::{self, Tag};
-use crate::registry::{Registry, claim, is_stale, tag_of};
+use crate::registry::{Registry, Seen, claim, tag_of};
 
 use rules::{distinct, key_type, multicast_rules, places, set_name, subnet_rule, subnets};
 
@@ -103,7 +103,7 @@ pub struct Observed {
 /// Masquerades what these addresses send beyond their subnets.
 ///
 /// One transaction with nothing but the elements where the subnets are known already; otherwise the
-/// ruleset is looked at and completed. Doing it again changes nothing.
+/// rules are looked at and completed. Doing it again changes nothing.
 ///
 /// # Errors
 /// The kernel refused, or has no `nf_tables` with NAT.
@@ -112,19 +112,15 @@ pub fn add(
     attachment: &Attachment,
     addresses: &[IpCidr],
 ) -> Result<(), FirewallError> {
-    let failed = |cause: Cause| cause.during(Operation::AddMasquerade, attachment);
-    match nft.commit(&plan_elements(attachment, addresses)) {
-        Err(cause) if matches!(cause.errno(), Some(Errno::ENOENT | Errno::EEXIST)) => {}
-        other => return other.map_err(failed),
-    }
-    let limit = nft.limit();
-    loop {
-        let observed = observe(nft, addresses).map_err(failed)?;
-        match nft.commit(&plan_add(attachment, addresses, &observed)) {
-            Err(cause) if is_stale(&cause) => limit.retry().map_err(failed)?,
-            other => return other.map_err(failed),
-        }
-    }
+    let sets: Vec<String> = subnets(addresses).iter().map(set_name).collect();
+    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+    let (places, comment) = (places(addresses), owner::comment(attachment));
+    REGISTRY
+        .add(nft, &sets, (&places, &comment), |nft, seen| {
+            let observed = observed(nft, seen)?;
+            Ok(plan_add(attachment, addresses, &observed))
+        })
+        .map_err(|cause| cause.during(Operation::AddMasquerade, attachment))
 }
 
 /// Stops it. Elements that belong to another attachment by now stay.
@@ -159,7 +155,10 @@ pub fn check(
     addresses: &[IpCidr],
 ) -> Result<Vec<Missing>, FirewallError> {
     let failed = |cause: Cause| cause.during(Operation::CheckMasquerade, attachment);
-    let observed = observe(nft, addresses).map_err(failed)?;
+    let observed = REGISTRY
+        .look_up(nft, &[], &places(addresses))
+        .and_then(|seen| observed(nft, seen))
+        .map_err(failed)?;
     let chain = nft.base_chain(TABLE, CHAIN).map_err(failed)?;
     Ok(missing(attachment, addresses, &observed, chain.as_ref()))
 }
@@ -175,7 +174,7 @@ pub fn gc(
     valid: &[Attachment],
 ) -> Result<usize, FirewallError> {
     let prefix = Tag::network_prefix(network);
-    let valid: Vec<Tag> = valid.iter().map(Tag::new).collect();
+    let valid: BTreeSet<Tag> = valid.iter().map(Tag::new).collect();
     REGISTRY
         .sweep(nft, |tag| {
             tag.has_network_prefix(prefix) && !valid.contains(&tag)
@@ -183,26 +182,12 @@ pub fn gc(
         .map_err(|cause| cause.during(Operation::CollectMasquerade, network))
 }
 
-fn observe(nft: &mut Nft, addresses: &[IpCidr]) -> Result<Observed, Cause> {
-    let (generation, elements) = REGISTRY.look_up(nft, &places(addresses))?;
+fn observed(nft: &mut Nft, seen: Seen) -> Result<Observed, Cause> {
     Ok(Observed {
-        generation,
+        generation: seen.generation,
         rules: nft.rules(TABLE, CHAIN)?,
-        elements,
+        elements: seen.elements,
     })
-}
-
-/// The elements alone.
-#[must_use]
-pub fn plan_elements(attachment: &Attachment, addresses: &[IpCidr]) -> Transaction {
-    let comment = owner::comment(attachment);
-    Transaction {
-        generation: None,
-        changes: places(addresses)
-            .iter()
-            .map(|place| place.create(TABLE, &comment))
-            .collect(),
-    }
 }
 
 /// All that is missing, elements included.

@@ -13,14 +13,19 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::frame::{Frames, Reply};
 use crate::error::Cause;
 
-/// The kernel cuts a dump into pieces no larger than this (`netlink_recvmsg`).
-const INBOX: usize = 32 * 1024;
+/// The kernel makes the pieces of a dump as large as the largest buffer that it has seen, between
+/// these bounds (`netlink_recvmsg`, `netlink_dump`).
+pub(super) const LARGEST_PIECE: usize = 32 * 1024;
+/// `NLMSG_GOODSIZE`
+pub(super) const SMALLEST_PIECE: usize = 8 * 1024;
 /// Less than the smallest default of `net.core.wmem_default`.
 const SMALL_BATCH: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: Socket,
+    connected: bool,
+    piece: usize,
     /// What the last datagram held.
     pub(super) inbox: Vec<u8>,
 }
@@ -59,27 +64,38 @@ fn failed(call: &'static str) -> impl Fn(io::Error) -> Cause {
 }
 
 impl Channel {
-    pub(super) fn open() -> Result<Self, Cause> {
+    /// Opens a socket whose dumps come in pieces of at most `piece` bytes.
+    pub(super) fn open(piece: usize) -> Result<Self, Cause> {
         let protocol = isize::try_from(libc::NETLINK_NETFILTER).unwrap_or_default();
-        let socket = Socket::new(protocol).map_err(failed("socket"))?;
-        // Connected to the kernel: nobody else can send to this socket.
-        socket
-            .connect(&SocketAddr::new(0, 0))
-            .map_err(failed("connect"))?;
-        socket
-            .set_ext_ack(true)
-            .map_err(failed("setsockopt NETLINK_EXT_ACK"))?;
-        // A refusal quotes the request's header, not the whole request.
-        socket
-            .set_cap_ack(true)
-            .map_err(failed("setsockopt NETLINK_CAP_ACK"))?;
         Ok(Self {
-            socket,
+            socket: Socket::new(protocol).map_err(failed("socket"))?,
+            connected: false,
+            piece,
             inbox: Vec::new(),
         })
     }
 
-    pub(super) fn send(&self, bytes: &[u8]) -> Result<(), Cause> {
+    /// A socket that never spoke costs the kernel nothing to close; see [`Nft`](super::Nft).
+    fn connect(&mut self) -> Result<(), Cause> {
+        // Connected to the kernel: nobody else can send to this socket.
+        self.socket
+            .connect(&SocketAddr::new(0, 0))
+            .map_err(failed("connect"))?;
+        self.socket
+            .set_ext_ack(true)
+            .map_err(failed("setsockopt NETLINK_EXT_ACK"))?;
+        // A refusal quotes the request's header, not the whole request.
+        self.socket
+            .set_cap_ack(true)
+            .map_err(failed("setsockopt NETLINK_CAP_ACK"))?;
+        self.connected = true;
+        Ok(())
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+        if !self.connected {
+            self.connect()?;
+        }
         if bytes.len() > SMALL_BATCH {
             // Needs CAP_NET_ADMIN, as all we do; where it is refused, send() says EMSGSIZE.
             let _refused = setsockopt(&self.socket, sockopt::SndBufForce, &(bytes.len() * 2));
@@ -104,7 +120,7 @@ impl Channel {
 
     /// Fills the inbox with one datagram if there is one.
     pub(super) fn receive_at_once(&mut self) -> Result<bool, Cause> {
-        self.inbox.reserve_exact(INBOX);
+        self.inbox.reserve_exact(self.piece);
         loop {
             self.inbox.clear();
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;

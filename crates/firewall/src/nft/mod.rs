@@ -17,7 +17,7 @@ mod view;
 
 pub use change::{Change, Family, Hook, KeyType, Table, Transaction};
 pub use expr::{Expr, Header, Meta, Register, Verdict};
-pub(crate) use query::Glance;
+pub(crate) use query::{Answer, Glance, Question};
 pub use socket::Nft;
 pub(crate) use userdata::COMMENT_MAX;
 pub use view::{BaseChain, Element, Rule};

@@ -10,65 +10,99 @@ use super::socket::{Nft, position};
 use super::view::{self, BaseChain, Element, Rule};
 use crate::error::Cause;
 
-/// What [`Nft::look_up`] found.
+/// What [`Nft::look_up`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Question<'a> {
+    /// Is there such a set?
+    Set(&'a str),
+    /// Is there such a key in a set?
+    Element(&'a str, &'a [u8]),
+}
+
+/// The answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// The generation of the ruleset before anything else was read.
-    pub(crate) generation: u32,
-    /// One answer for each question, in order.
-    pub(crate) elements: Vec<Option<Element>>,
+pub(crate) enum Answer {
+    Absent,
+    Set,
+    Element(Element),
 }
 
 /// What [`Nft::glance`] saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Glance {
-    /// The set has these elements and no others.
-    All(Vec<Element>),
-    /// It has more than fit into one answer.
-    Many,
-    /// The socket for it is still busy with an earlier large set.
-    Spent,
+    /// No other key.
+    Nothing,
+    /// Other keys, too.
+    Others,
+    /// The set was changing, or the socket for it is still busy with an earlier large set.
+    Unknown,
 }
 
 impl Nft {
-    /// Reads the generation and then some elements; the first few of them in the same exchange.
-    pub(crate) fn look_up(&mut self, keys: &[(Table, &str, &[u8])]) -> Result<Found, Cause> {
+    /// Reads the generation of the ruleset and then answers questions about a table, the first few
+    /// in the same exchange.
+    ///
+    /// What the answers are used for is committed on condition of the generation: whatever changed
+    /// since then has raised it. (The kernel raises it a few instructions before the change becomes
+    /// visible. Whoever reads just then has the old state under the new number; there is no way for
+    /// a reader to tell.)
+    pub(crate) fn look_up(
+        &mut self,
+        table: Table,
+        questions: &[Question<'_>],
+    ) -> Result<(u32, Vec<Answer>), Cause> {
         // As many answers as any receive buffer holds.
         const AT_ONCE: usize = 64;
-        let (first, others) = keys.split_at_checked(AT_ONCE).unwrap_or((keys, &[]));
-        let mut found = self.look_up_first(first)?;
-        for keys in others.chunks(AT_ONCE) {
-            // The first generation stands for all: what changed since would be newer than it.
-            found.elements.extend(self.look_up_first(keys)?.elements);
+        let (first, others) = questions
+            .split_at_checked(AT_ONCE)
+            .unwrap_or((questions, &[]));
+        let (generation, mut answers) = self.ask(table, first)?;
+        for questions in others.chunks(AT_ONCE) {
+            answers.extend(self.ask(table, questions)?.1);
         }
-        Ok(found)
+        Ok((generation, answers))
     }
 
-    fn look_up_first(&mut self, keys: &[(Table, &str, &[u8])]) -> Result<Found, Cause> {
+    fn ask(
+        &mut self,
+        table: Table,
+        questions: &[Question<'_>],
+    ) -> Result<(u32, Vec<Answer>), Cause> {
         let mut outbox = self.outbox();
+        let family = (table.family.number(), 0);
         outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
-        for (table, set, key) in keys {
-            let family = (table.family.number(), 0);
-            outbox.message(Message::GetElement.kind(), 0, family, |body| {
-                write_element(table.name, set, key, None, body);
-            });
-        }
-        let mut found = Found {
-            generation: 0,
-            elements: vec![None; keys.len()],
-        };
-        self.exchange(&outbox, "find an element", |at, object| {
-            match at.checked_sub(1) {
-                None => found.generation = view::generation(object)?,
-                Some(key) => {
-                    if let Some(slot) = found.elements.get_mut(key) {
-                        *slot = view::elements(object)?.pop();
-                    }
+        for question in questions {
+            match question {
+                Question::Set(set) => {
+                    outbox.message(Message::GetSet.kind(), 0, family, |body| {
+                        body.text(number::SET_TABLE, table.name)
+                            .text(number::SET_NAME, set);
+                    });
                 }
+                Question::Element(set, key) => {
+                    outbox.message(Message::GetElement.kind(), 0, family, |body| {
+                        write_element(table.name, set, key, None, body);
+                    });
+                }
+            }
+        }
+        let mut generation = 0;
+        let mut answers = vec![Answer::Absent; questions.len()];
+        self.exchange(&outbox, "find an element", |at, object| {
+            let Some(at) = at.checked_sub(1) else {
+                generation = view::generation(object)?;
+                return Ok(());
+            };
+            let found = match questions.get(at) {
+                Some(Question::Element(..)) => view::elements(object)?.pop().map(Answer::Element),
+                _ => Some(Answer::Set),
+            };
+            if let (Some(slot), Some(found)) = (answers.get_mut(at), found) {
+                *slot = found;
             }
             Ok(())
         })?;
-        Ok(found)
+        Ok((generation, answers))
     }
 
     /// Sends single questions and reads one answer for each. What does not exist is skipped.
@@ -105,7 +139,14 @@ impl Nft {
 
     /// The generation of the ruleset, for [`Transaction::generation`].
     pub(crate) fn generation(&mut self) -> Result<u32, Cause> {
-        self.look_up(&[]).map(|found| found.generation)
+        let mut outbox = self.outbox();
+        outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
+        let mut generation = 0;
+        self.exchange(&outbox, "tell the ruleset's generation", |_only, object| {
+            generation = view::generation(object)?;
+            Ok(())
+        })?;
+        Ok(generation)
     }
 
     /// All rules of a chain, in order; none if there is no such chain.
@@ -202,13 +243,17 @@ impl Nft {
         }
     }
 
-    /// Begins to read a set. Costs the same however large the set is.
-    pub(crate) fn glance(&mut self, table: Table, set: &str) -> Result<Glance, Cause> {
-        // Two datagrams: the kernel ends even the shortest list in a datagram of its own.
-        const DATAGRAMS: usize = 2;
+    /// Whether a set holds anything but `expected` keys. Costs the same however large the set is:
+    /// reading ends with the first other key, in the first piece of the list.
+    pub(crate) fn glance(
+        &mut self,
+        table: Table,
+        set: &str,
+        expected: impl Fn(&[u8]) -> bool,
+    ) -> Result<Glance, Cause> {
         let limit = self.limit();
         let Some(mut channel) = self.glance.take() else {
-            return Ok(Glance::Spent);
+            return Ok(Glance::Unknown);
         };
         let mut outbox = self.outbox();
         let family = (table.family.number(), 0);
@@ -218,23 +263,26 @@ impl Nft {
         let seq = self.next;
         self.next = outbox.next;
         channel.send(&outbox.bytes)?;
-        let mut elements = Vec::new();
-        let mut whole = true;
-        for _datagram in 0..DATAGRAMS {
+        let (mut whole, mut others) = (true, false);
+        loop {
             let end = channel.read_piece(seq, limit, &mut whole, &mut |object| {
-                elements.extend(view::elements(object)?);
+                let elements = view::elements(object)?;
+                others |= elements.iter().any(|element| !expected(&element.key));
                 Ok(())
             })?;
             if end {
                 self.glance = Some(channel);
-                return Ok(if whole {
-                    Glance::All(elements)
-                } else {
-                    Glance::Spent
-                });
+            } else if others {
+                self.spent = Some(channel);
+            } else {
+                continue;
             }
+            return Ok(match (others, whole) {
+                (true, _) => Glance::Others,
+                (false, true) => Glance::Nothing,
+                (false, false) => Glance::Unknown,
+            });
         }
-        Ok(Glance::Many)
     }
 }
 

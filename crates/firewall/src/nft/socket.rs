@@ -5,19 +5,27 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::change::Transaction;
-use super::channel::{Channel, Limit};
+use super::channel::{Channel, LARGEST_PIECE, Limit, SMALLEST_PIECE};
 use super::frame::{Frames, Outbox, Refusal, Reply};
 use crate::error::{Cause, FirewallError, Operation};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One socket pair that speaks `nf_tables` in the network namespace it was opened in, for ever.
+/// Speaks `nf_tables` in the network namespace it was opened in, for ever.
+///
+/// **Closing it may take long.** Where anything has just been deleted, by whoever it was, the kernel
+/// waits for an RCU grace period (16 ms and more) when a socket of netfilter's is closed
+/// (`nft_rcv_nl_event` of `nf_tables_api.c` flushes the queue of what is to be freed), and the end
+/// of a process closes its sockets. What was deleted is gone all the same. A program that must not
+/// wait keeps the value until it has forked a process that nobody waits for, which keeps its copy.
 #[derive(Debug)]
 pub struct Nft {
     pub(super) main: Channel,
     /// For dumps that are broken off: a socket can start no second dump before the first one has
     /// been read to its end.
     pub(super) glance: Option<Channel>,
+    /// What a dump was broken off on. Not closed before the rest: closing may wait.
+    pub(super) spent: Option<Channel>,
     pub(super) next: u32,
     patience: Duration,
 }
@@ -30,8 +38,9 @@ impl Nft {
     pub fn open() -> Result<Self, FirewallError> {
         let open = || {
             Ok(Self {
-                main: Channel::open()?,
-                glance: Some(Channel::open()?),
+                main: Channel::open(LARGEST_PIECE)?,
+                glance: Some(Channel::open(SMALLEST_PIECE)?),
+                spent: None,
                 next: 1,
                 patience: PATIENCE,
             })

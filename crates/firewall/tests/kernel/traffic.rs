@@ -9,14 +9,14 @@ use cni_firewall::{Nft, masquerade};
 
 use crate::support::{Namespace, attachment, cidrs, in_private_netns, ip};
 
-const PORT: u16 = 4242;
-/// For what must not arrive. What must arrive is waited for longer.
+/// How long one datagram is waited for.
 const SHORTLY: Duration = Duration::from_millis(400);
 
 /// Sends one datagram from one place to another; answers the source it arrived with, if it did.
-fn deliver(from: &Namespace, to: &Namespace, address: &str, wait: Duration) -> Option<IpAddr> {
+fn deliver(from: &Namespace, to: &Namespace, address: &str) -> Option<IpAddr> {
     let address: IpAddr = address.parse().unwrap();
-    let socket = to.run(move || UdpSocket::bind(SocketAddr::new(address, PORT)).unwrap());
+    let receiver = to.run(move || UdpSocket::bind(SocketAddr::new(address, 0)).unwrap());
+    let destination = receiver.local_addr().unwrap();
     from.run(move || {
         let any: SocketAddr = if address.is_ipv4() {
             "0.0.0.0:0".parse().unwrap()
@@ -24,21 +24,21 @@ fn deliver(from: &Namespace, to: &Namespace, address: &str, wait: Duration) -> O
             "[::]:0".parse().unwrap()
         };
         let sender = UdpSocket::bind(any).unwrap();
-        sender
-            .send_to(b"?", SocketAddr::new(address, PORT))
-            .unwrap();
+        sender.send_to(b"?", destination).unwrap();
     });
-    socket.set_read_timeout(Some(wait)).unwrap();
+    receiver.set_read_timeout(Some(SHORTLY)).unwrap();
     let mut buffer = [0; 16];
-    socket
+    receiver
         .recv_from(&mut buffer)
         .ok()
         .map(|(_length, source)| source.ip())
 }
 
+/// The source of the first datagram that arrives. Links that have just been made lose some.
 fn arrives(from: &Namespace, to: &Namespace, address: &str) -> String {
-    deliver(from, to, address, Duration::from_secs(10))
-        .expect("the datagram did not arrive")
+    (0..50)
+        .find_map(|_attempt| deliver(from, to, address))
+        .expect("no datagram arrives")
         .to_string()
 }
 
@@ -130,7 +130,7 @@ fn multicast_is_not_masqueraded() {
         masquerade::add(&mut nft, &owner, &cidrs(&["10.1.0.7/16"])).unwrap();
         let group = Ipv4Addr::new(239, 1, 2, 3);
         let listener = outside.run(move || {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
             let local = "192.0.2.2".parse().unwrap();
             socket.join_multicast_v4(&group, &local).unwrap();
             socket
@@ -138,13 +138,14 @@ fn multicast_is_not_masqueraded() {
                 .unwrap();
             socket
         });
+        let port = listener.local_addr().unwrap().port();
         let sender = UdpSocket::bind("10.1.0.7:0").unwrap();
         let mut buffer = [0; 16];
         for (to, seen) in [
             (IpAddr::V4(group), "10.1.0.7"),
             ("192.0.2.2".parse().unwrap(), "192.0.2.1"),
         ] {
-            sender.send_to(b"?", (to, PORT)).unwrap();
+            sender.send_to(b"?", (to, port)).unwrap();
             let (_length, source) = listener.recv_from(&mut buffer).unwrap();
             assert_eq!(source.ip().to_string(), seen, "to {to}");
         }
@@ -182,10 +183,10 @@ fn only_the_containers_own_mac_gets_through_a_guarded_port() {
         spoofcheck::add(&mut nft, &owner, &binding).unwrap();
         assert_eq!(arrives(&one, &two, "10.1.0.2"), "10.1.0.1");
         wear("02:00:00:00:00:66");
-        assert_eq!(deliver(&one, &two, "10.1.0.2", SHORTLY), None);
+        assert_eq!(deliver(&one, &two, "10.1.0.2"), None);
         // Not even the address of another container on the bridge.
         wear("02:00:00:00:00:02");
-        assert_eq!(deliver(&one, &two, "10.1.0.2", SHORTLY), None);
+        assert_eq!(deliver(&one, &two, "10.1.0.2"), None);
         wear("02:00:00:00:00:01");
         assert_eq!(arrives(&one, &two, "10.1.0.2"), "10.1.0.1");
         // A port that nobody guards is nobody's business.
