@@ -23,3 +23,32 @@ mod wire;
 
 pub use error::{Cause, FirewallError, Operation};
 pub use nft::Nft;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DEL and GC have nothing to do on a kernel without `nf_tables`, ADD says what is missing.
+    #[test]
+    fn a_kernel_without_nf_tables_has_nothing_to_remove() {
+        let mut nft = Nft::absent();
+        let one = cni_types::Attachment {
+            network: "net".parse().unwrap(),
+            container_id: "c1".parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        };
+        let addresses = ["10.1.0.5/16".parse().unwrap()];
+        for known in [Some(addresses.as_slice()), None] {
+            masquerade::remove(&mut nft, &one, known).unwrap();
+            spoofcheck::remove(&mut nft, &one, None).unwrap();
+        }
+        assert_eq!(masquerade::gc(&mut nft, &one.network, &[]).unwrap(), 0);
+        assert_eq!(spoofcheck::gc(&mut nft, &one.network, &[]).unwrap(), 0);
+        let error = masquerade::add(&mut nft, &one, &addresses).expect_err("there is no kernel");
+        assert!(error.is_unsupported());
+        assert_eq!(
+            error.hint(),
+            Some("does this kernel have nf_tables, NAT and bridge filters?")
+        );
+    }
+}

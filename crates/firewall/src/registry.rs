@@ -365,3 +365,93 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::masquerade;
+    use crate::nft::Expr;
+
+    const COMES_AND_GOES: Registry = Registry {
+        table: masquerade::TABLE,
+        chain: masquerade::CHAIN,
+        sets_come_and_go: true,
+    };
+
+    fn place(set: &str, last: u8) -> Place {
+        Place {
+            set: set.to_owned(),
+            key: vec![10, 1, 0, last],
+        }
+    }
+
+    fn rule(set: &str, handle: u64) -> Rule {
+        Rule {
+            chain: "postrouting".to_owned(),
+            handle,
+            expressions: vec![Expr::Lookup {
+                set: set.to_owned(),
+                inverted: false,
+            }],
+            comment: None,
+        }
+    }
+
+    fn removal(registry: Registry, emptied: &Emptied) -> Vec<String> {
+        let condemned = [place("a", 1), place("b", 2)];
+        let rules = [rule("a", 11), rule("b", 12), rule("c", 13)];
+        let plan = registry.removal(7, &condemned, emptied, &rules);
+        assert_eq!(plan.generation, Some(7));
+        plan.changes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn elements_go_alone_while_others_stay() {
+        assert_eq!(
+            removal(COMES_AND_GOES, &Emptied::default()),
+            [
+                "delete element inet tenon_masquerade a",
+                "delete element inet tenon_masquerade b",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_emptied_set_goes_with_its_rule_first() {
+        let emptied = Emptied {
+            sets: vec!["b".to_owned()],
+            table: false,
+        };
+        assert_eq!(
+            removal(COMES_AND_GOES, &emptied),
+            [
+                "delete element inet tenon_masquerade a",
+                "delete rule inet tenon_masquerade postrouting handle 12",
+                "delete set inet tenon_masquerade b",
+            ]
+        );
+        let fixed = Registry {
+            sets_come_and_go: false,
+            ..COMES_AND_GOES
+        };
+        assert_eq!(
+            removal(fixed, &emptied),
+            [
+                "delete element inet tenon_masquerade a",
+                "delete element inet tenon_masquerade b",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_emptied_table_goes_as_a_whole() {
+        let emptied = Emptied {
+            sets: vec!["a".to_owned(), "b".to_owned()],
+            table: true,
+        };
+        assert_eq!(
+            removal(COMES_AND_GOES, &emptied),
+            ["delete table inet tenon_masquerade"]
+        );
+    }
+}

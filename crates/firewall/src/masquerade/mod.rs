@@ -271,3 +271,142 @@ fn missing(
     }
     missing
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(container_id: &str) -> Attachment {
+        Attachment {
+            network: "net".parse().unwrap(),
+            container_id: container_id.parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        }
+    }
+
+    fn cidrs(texts: &[&str]) -> Vec<IpCidr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn text(transaction: &Transaction) -> Vec<String> {
+        transaction
+            .changes
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// What the kernel shows after these changes.
+    fn rules_of(transaction: &Transaction) -> Vec<Rule> {
+        transaction
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::AddRule { chain, rule, .. } | Change::InsertRule { chain, rule, .. } => {
+                    Some(Rule {
+                        chain: (*chain).to_owned(),
+                        handle: 1,
+                        expressions: rule.clone(),
+                        comment: None,
+                    })
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn element(attachment: &Attachment, key: [u8; 4]) -> Element {
+        Element {
+            key: key.to_vec(),
+            comment: Some(owner::comment(attachment)),
+        }
+    }
+
+    #[test]
+    fn the_first_add_declares_everything_in_one_guarded_transaction() {
+        let observed = Observed {
+            generation: 7,
+            rules: Vec::new(),
+            elements: vec![None, None],
+        };
+        let addresses = cidrs(&["10.1.0.5/16", "fd00:1::5/64"]);
+        let plan = plan_add(&attachment("c1"), &addresses, &observed);
+        assert_eq!(plan.generation, Some(7));
+        assert_eq!(
+            text(&plan),
+            [
+                "add table inet tenon_masquerade",
+                "add chain inet tenon_masquerade postrouting",
+                "insert rule inet tenon_masquerade postrouting",
+                "insert rule inet tenon_masquerade postrouting",
+                "add set inet tenon_masquerade from_10.1.0.0/16",
+                "add rule inet tenon_masquerade postrouting",
+                "add set inet tenon_masquerade from_fd00-1--/64",
+                "add rule inet tenon_masquerade postrouting",
+                "create element inet tenon_masquerade from_10.1.0.0/16",
+                "create element inet tenon_masquerade from_fd00-1--/64",
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_and_elements_that_are_there_are_not_made_again() {
+        let (one, addresses) = (attachment("c1"), cidrs(&["10.1.0.5/16"]));
+        let first = plan_add(
+            &one,
+            &addresses,
+            &Observed {
+                elements: vec![None],
+                ..Observed::default()
+            },
+        );
+        let observed = Observed {
+            rules: rules_of(&first),
+            elements: vec![Some(element(&one, [10, 1, 0, 5]))],
+            ..Observed::default()
+        };
+        assert_eq!(
+            text(&plan_add(&one, &addresses, &observed)),
+            [
+                "add table inet tenon_masquerade",
+                "add chain inet tenon_masquerade postrouting",
+                "add set inet tenon_masquerade from_10.1.0.0/16",
+            ]
+        );
+        let base = BaseChain {
+            kind: "nat".to_owned(),
+            number: 4,
+            priority: 100,
+        };
+        assert_eq!(missing(&one, &addresses, &observed, Some(&base)), []);
+    }
+
+    #[test]
+    fn an_element_of_another_owner_is_replaced_in_the_same_transaction() {
+        let (one, addresses) = (attachment("c1"), cidrs(&["10.1.0.5/16"]));
+        for other in [
+            element(&attachment("c2"), [10, 1, 0, 5]),
+            Element {
+                key: vec![10, 1, 0, 5],
+                comment: None,
+            },
+        ] {
+            let plan = plan_add(
+                &one,
+                &addresses,
+                &Observed {
+                    elements: vec![Some(other)],
+                    ..Observed::default()
+                },
+            );
+            let text = text(&plan);
+            assert_eq!(
+                &text[text.len() - 2..],
+                [
+                    "delete element inet tenon_masquerade from_10.1.0.0/16",
+                    "create element inet tenon_masquerade from_10.1.0.0/16",
+                ]
+            );
+        }
+    }
+}

@@ -23,7 +23,8 @@ const SMALL_BATCH: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Channel {
-    socket: Socket,
+    /// `None`: this kernel has no nfnetlink.
+    socket: Option<Socket>,
     connected: bool,
     piece: usize,
     /// What the last datagram held.
@@ -64,28 +65,50 @@ fn failed(call: &'static str) -> impl Fn(io::Error) -> Cause {
 }
 
 impl Channel {
-    /// Opens a socket whose dumps come in pieces of at most `piece` bytes.
+    /// Opens a socket whose dumps come in pieces of at most `piece` bytes. A kernel without
+    /// nfnetlink refuses whatever is sent.
     pub(super) fn open(piece: usize) -> Result<Self, Cause> {
         let protocol = isize::try_from(libc::NETLINK_NETFILTER).unwrap_or_default();
+        let socket = match Socket::new(protocol) {
+            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => None,
+            other => Some(other.map_err(failed("socket"))?),
+        };
         Ok(Self {
-            socket: Socket::new(protocol).map_err(failed("socket"))?,
+            socket,
             connected: false,
             piece,
             inbox: Vec::new(),
         })
     }
 
+    /// What a kernel without nfnetlink has.
+    #[cfg(test)]
+    pub(super) fn absent() -> Self {
+        Self {
+            socket: None,
+            connected: false,
+            piece: SMALLEST_PIECE,
+            inbox: Vec::new(),
+        }
+    }
+
+    fn socket(&self) -> Result<&Socket, Cause> {
+        let unsupported = || failed("socket")(Errno::EPROTONOSUPPORT.into());
+        self.socket.as_ref().ok_or_else(unsupported)
+    }
+
     /// A socket that never spoke costs the kernel nothing to close; see [`Nft`](super::Nft).
     fn connect(&mut self) -> Result<(), Cause> {
+        let socket = self.socket()?;
         // Connected to the kernel: nobody else can send to this socket.
-        self.socket
+        socket
             .connect(&SocketAddr::new(0, 0))
             .map_err(failed("connect"))?;
-        self.socket
+        socket
             .set_ext_ack(true)
             .map_err(failed("setsockopt NETLINK_EXT_ACK"))?;
         // A refusal quotes the request's header, not the whole request.
-        self.socket
+        socket
             .set_cap_ack(true)
             .map_err(failed("setsockopt NETLINK_CAP_ACK"))?;
         self.connected = true;
@@ -98,10 +121,11 @@ impl Channel {
         }
         if bytes.len() > SMALL_BATCH {
             // Needs CAP_NET_ADMIN, as all we do; where it is refused, send() says EMSGSIZE.
-            let _refused = setsockopt(&self.socket, sockopt::SndBufForce, &(bytes.len() * 2));
+            let _refused = setsockopt(self.socket()?, sockopt::SndBufForce, &(bytes.len() * 2));
         }
+        let socket = self.socket()?;
         loop {
-            match self.socket.send(bytes, 0) {
+            match socket.send(bytes, 0) {
                 Ok(_all) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(failed("send")(error)),
@@ -124,7 +148,10 @@ impl Channel {
         loop {
             self.inbox.clear();
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-            match self.socket.recv(&mut self.inbox, flags) {
+            let Some(socket) = &self.socket else {
+                return Ok(false);
+            };
+            match socket.recv(&mut self.inbox, flags) {
                 Ok(length) if length > self.inbox.len() => {
                     return Err(Cause::Decode(
                         "a datagram larger than the kernel makes them",
@@ -141,7 +168,7 @@ impl Channel {
     fn wait(&self, limit: Limit) -> Result<(), Cause> {
         let left = limit.left()?;
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let mut polled = [PollFd::new(self.socket()?.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, timeout) {
             Err(errno) if errno != Errno::EINTR => Err(failed("poll")(errno.into())),
             _ready_or_interrupted => Ok(()),

@@ -189,3 +189,120 @@ pub(super) fn write_element(
             });
         });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::nft::expr::{Expr, Header, Meta, Register, Verdict};
+    use crate::nft::frame::Frames;
+    use crate::nft::view;
+    use crate::{masquerade, spoofcheck};
+
+    /// A message a line: type, sequence number, payload.
+    fn dump(transaction: &Transaction) -> String {
+        let mut outbox = Outbox::new(1);
+        transaction.write(&mut outbox);
+        let mut text = String::new();
+        for frame in Frames(&outbox.bytes) {
+            let frame = frame.unwrap();
+            write!(text, "{:#06x} {} ", frame.kind, frame.seq).unwrap();
+            for byte in frame.payload {
+                write!(text, "{byte:02x}").unwrap();
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn attachment() -> cni_types::Attachment {
+        cni_types::Attachment {
+            network: "net".parse().unwrap(),
+            container_id: "c1".parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        }
+    }
+
+    /// These bytes made the rulesets that the tests against the kernel compare with.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_first_masquerade_is_these_bytes() {
+        let observed = masquerade::Observed {
+            generation: 7,
+            rules: Vec::new(),
+            elements: vec![None, None],
+        };
+        let addresses = ["10.1.0.5/20", "fd00:1::5/64"].map(|text| text.parse().unwrap());
+        let plan = masquerade::plan_add(&attachment(), &addresses, &observed);
+        assert_eq!(dump(&plan), include_str!("testdata/masquerade.txt"));
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_first_spoof_check_is_these_bytes() {
+        let observed = spoofcheck::Observed {
+            generation: 7,
+            elements: vec![None, None],
+            ..spoofcheck::Observed::default()
+        };
+        let binding = spoofcheck::Binding {
+            host_ifname: "veth1".parse().unwrap(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+        };
+        let plan = spoofcheck::plan_add(&attachment(), &binding, &observed);
+        assert_eq!(dump(&plan), include_str!("testdata/spoofcheck.txt"));
+    }
+
+    #[test]
+    fn the_last_change_alone_asks_for_an_acknowledgement() {
+        let transaction = Transaction {
+            generation: None,
+            changes: vec![Change::AddTable(masquerade::TABLE); 3],
+        };
+        let mut outbox = Outbox::new(1);
+        transaction.write(&mut outbox);
+        let acks: Vec<bool> = Frames(&outbox.bytes)
+            .map(|frame| frame.unwrap().flags & ACK != 0)
+            .collect();
+        assert_eq!(acks, [false, false, false, true, false]);
+    }
+
+    #[test]
+    fn rules_are_read_back_as_they_were_written() {
+        let rule = vec![
+            Expr::Meta(Meta::Protocol, Register::First),
+            Expr::Payload {
+                header: Header::Link,
+                offset: 6,
+                length: 6,
+                register: Register::Second,
+            },
+            Expr::Mask(vec![255, 240, 0, 0]),
+            Expr::Compare {
+                equal: false,
+                bytes: vec![10, 1, 0, 0],
+            },
+            Expr::Lookup {
+                set: "bindings".to_owned(),
+                inverted: true,
+            },
+            Expr::Other("counter".to_owned()),
+            Expr::Masquerade,
+            Expr::Verdict(Verdict::Accept),
+            Expr::Verdict(Verdict::Return),
+            Expr::Verdict(Verdict::Jump("there".to_owned())),
+            Expr::Verdict(Verdict::Goto("there".to_owned())),
+            Expr::Verdict(Verdict::Drop),
+        ];
+        let mut bytes = Vec::new();
+        Writer(&mut bytes)
+            .u64(number::RULE_HANDLE, 9)
+            .nested(number::RULE_EXPRESSIONS, |list| {
+                for expr in &rule {
+                    expr.write(list);
+                }
+            });
+        assert_eq!(view::rule(&bytes).unwrap().expressions, rule);
+    }
+}

@@ -82,7 +82,7 @@ impl Outbox {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) kind: u16,
-    flags: u16,
+    pub(crate) flags: u16,
     pub(crate) seq: u32,
     /// Everything after the netlink header.
     pub(crate) payload: &'a [u8],

@@ -33,8 +33,11 @@ pub struct Nft {
 impl Nft {
     /// Opens `nf_tables` of the current network namespace.
     ///
+    /// Where there are none, because the kernel was built without, there is nothing to remove, and
+    /// every other operation fails.
+    ///
     /// # Errors
-    /// This kernel has no nfnetlink, or there are no more file descriptors.
+    /// There are no more file descriptors.
     pub fn open() -> Result<Self, FirewallError> {
         let open = || {
             Ok(Self {
@@ -46,6 +49,18 @@ impl Nft {
             })
         };
         open().map_err(|cause: Cause| cause.during(Operation::OpenSocket, "nf_tables"))
+    }
+
+    /// A kernel without nfnetlink.
+    #[cfg(test)]
+    pub(crate) fn absent() -> Self {
+        Self {
+            main: Channel::absent(),
+            glance: None,
+            spent: None,
+            next: 1,
+            patience: PATIENCE,
+        }
     }
 
     /// How long any one operation waits for the kernel or for other programs. Ten seconds at first.
