@@ -50,12 +50,12 @@ impl Machine {
     }
 }
 
-/// The load of the last minute when it is more than figures stand.
-pub(crate) fn busy() -> Result<Option<f64>> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    let load = text.split_whitespace().next().context("read the load")?;
-    let load: f64 = load.parse().context("decode the load")?;
-    Ok((load > 0.5).then_some(load))
+/// How many threads of others run, or want to, at this moment.
+pub(crate) fn others_running() -> Result<u32> {
+    let text = fs::read_to_string("/proc/loadavg").context("read what runs")?;
+    // The reader is one of them.
+    let running = runnable(&text).context("decode what runs")?;
+    Ok(running.saturating_sub(1))
 }
 
 /// The sizes of all plugins that both directories have.
@@ -110,6 +110,12 @@ fn first_line(command: &mut Command) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// `proc_loadavg(5)`: `0.20 0.18 0.12 3/80 11206` -> 3
+fn runnable(loadavg: &str) -> Option<u32> {
+    let (running, _all) = loadavg.split(' ').nth(3)?.split_once('/')?;
+    running.parse().ok()
+}
+
 /// `6.1.0-13-amd64` -> `6.1.0`
 fn numbers(release: &str) -> &str {
     let end = release.find(|c: char| c != '.' && !c.is_ascii_digit());
@@ -148,6 +154,12 @@ mod tests {
     fn a_release_is_cut_after_its_numbers() {
         assert_eq!(numbers("6.1.0-13-amd64"), "6.1.0");
         assert_eq!(numbers("6.18.44"), "6.18.44");
+    }
+
+    #[test]
+    fn what_runs_is_the_fourth_number() {
+        assert_eq!(runnable("0.20 0.18 0.12 3/80 11206\n"), Some(3));
+        assert_eq!(runnable("0.20 0.18"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use cni_testkit::{Suite, World};
 
 use crate::case::{Case, Network, Work};
+use crate::machine::others_running;
 use crate::progress;
 use crate::run::Call;
 use crate::side::Side;
@@ -42,6 +43,49 @@ pub(crate) struct Row {
     /// Milliseconds of every run of each side; the nth of both are a pair.
     pub(crate) times: [Vec<f64>; 2],
     pub(crate) costs: [Cost; 2],
+    /// How many others were running before each pair.
+    pub(crate) others: Vec<u32>,
+}
+
+/// What pairs of runs took.
+#[derive(Debug)]
+struct Pairs {
+    times: [Vec<f64>; 2],
+    others: Vec<u32>,
+}
+
+impl Pairs {
+    /// Calls `run(side, pair)` for both sides of each pair; who goes first changes with every pair,
+    /// so that what one leaves to the other (a warm cache, a cold one) meets both alike.
+    fn take(count: usize, mut run: impl FnMut(usize, usize) -> Result<f64>) -> Result<Self> {
+        let [mut reference, mut ours] = [Vec::with_capacity(count), Vec::with_capacity(count)];
+        let mut others = Vec::with_capacity(count);
+        for pair in 0..count {
+            others.push(others_running()?);
+            if pair % 2 == 0 {
+                reference.push(run(REFERENCE, pair)?);
+                ours.push(run(OURS, pair)?);
+            } else {
+                ours.push(run(OURS, pair)?);
+                reference.push(run(REFERENCE, pair)?);
+            }
+        }
+        Ok(Self {
+            times: [reference, ours],
+            others,
+        })
+    }
+
+    fn row(self, command: &'static str, case: &Case, costs: [Cost; 2]) -> Row {
+        let Self { times, others } = self;
+        Row {
+            command,
+            title: case.title,
+            times,
+            costs,
+            others,
+        }
+    }
 }
 
 impl Sitting<'_> {
@@ -63,17 +107,12 @@ impl Sitting<'_> {
         for call in calls {
             call.timed()?;
         }
-        let times = alternate(self.pairs, |side, _| {
+        let pairs = Pairs::take(self.pairs, |side, _| {
             let call = if side == OURS { &second } else { &first };
             Ok(milliseconds(call.timed()?.0))
         })?;
         let costs = [traced(&first)?.0, traced(&second)?.0];
-        Ok(Row {
-            command: "VERSION",
-            title: case.title,
-            times,
-            costs,
-        })
+        Ok(pairs.row("VERSION", case, costs))
     }
 
     fn attach(&self, case: &Case, network: &Network) -> Result<Vec<Row>> {
@@ -94,13 +133,13 @@ impl Sitting<'_> {
             side.del(SPARE)?;
         }
         progress(&format!("{}: ADD, {} pairs", case.name, self.pairs));
-        let added = alternate(self.pairs, |side, pair| {
+        let added = Pairs::take(self.pairs, |side, pair| {
             let side = sides.get_mut(side).context("no such side")?;
             side.add(UNTIMED + pair).map(milliseconds)
         })?;
         expect_attached(&sides, 1 + self.pairs)?;
         progress(&format!("{}: DEL, {} pairs", case.name, self.pairs));
-        let deleted = alternate(self.pairs, |side, pair| {
+        let deleted = Pairs::take(self.pairs, |side, pair| {
             let side = sides.get_mut(side).context("no such side")?;
             side.del(UNTIMED + pair).map(milliseconds)
         })?;
@@ -108,20 +147,9 @@ impl Sitting<'_> {
         let [reference, ours] = &mut sides;
         let ([add_then, del_then], [add_now, del_now]) =
             (reference.trace(SPARE)?, ours.trace(SPARE)?);
-        let title = case.title;
         Ok(vec![
-            Row {
-                command: "ADD",
-                title,
-                times: added,
-                costs: [add_then, add_now],
-            },
-            Row {
-                command: "DEL",
-                title,
-                times: deleted,
-                costs: [del_then, del_now],
-            },
+            added.row("ADD", case, [add_then, add_now]),
+            deleted.row("DEL", case, [del_then, del_now]),
         ])
     }
 }
@@ -130,25 +158,6 @@ fn expect_attached(sides: &[Side<'_>; 2], count: usize) -> Result<()> {
     sides
         .iter()
         .try_for_each(|side| side.expect_attached(count))
-}
-
-/// Calls `run(side, pair)` for both sides of each pair; who goes first changes with every pair, so
-/// that what one leaves to the other (a warm cache, a cold one) meets both alike.
-fn alternate(
-    pairs: usize,
-    mut run: impl FnMut(usize, usize) -> Result<f64>,
-) -> Result<[Vec<f64>; 2]> {
-    let [mut reference, mut ours] = [Vec::with_capacity(pairs), Vec::with_capacity(pairs)];
-    for pair in 0..pairs {
-        if pair % 2 == 0 {
-            reference.push(run(REFERENCE, pair)?);
-            ours.push(run(OURS, pair)?);
-        } else {
-            ours.push(run(OURS, pair)?);
-            reference.push(run(REFERENCE, pair)?);
-        }
-    }
-    Ok([reference, ours])
 }
 
 fn milliseconds(time: std::time::Duration) -> f64 {
@@ -162,13 +171,13 @@ mod tests {
     #[test]
     fn sides_take_turns_at_going_first() {
         let mut order = Vec::new();
-        let times = alternate(3, |side, pair| {
+        let pairs = Pairs::take(3, |side, pair| {
             order.push((side, pair));
             Ok(f64::from(u32::try_from(side * 10 + pair).unwrap()))
         });
         assert_eq!(order, [(0, 0), (1, 0), (1, 1), (0, 1), (0, 2), (1, 2)]);
         assert_eq!(
-            times.unwrap(),
+            pairs.unwrap().times,
             [vec![0.0, 1.0, 2.0], vec![10.0, 11.0, 12.0]]
         );
     }

@@ -1,0 +1,58 @@
+//! The benchmark runs and its tables are complete; no figure is judged.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test functions fail by panicking"
+)]
+
+use std::process::Command;
+
+use cni_testkit::Suite;
+
+#[test]
+fn a_row_for_each_operation_with_all_figures() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--pairs", "2", "version", "ipmasq", "dual-stack"])
+        .env("TENON_BIN_DIR", Suite::ours().bin_dir())
+        .env("TENON_REFERENCE_DIR", Suite::reference().bin_dir())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    for operation in [
+        "VERSION bridge",
+        "ADD bridge + host-local, ipMasq",
+        "DEL bridge + host-local, ipMasq",
+        "ADD bridge + host-local, IPv4 and IPv6",
+        "DEL bridge + host-local, IPv4 and IPv6",
+    ] {
+        let [time, work] = rows(&stdout, operation).try_into().unwrap();
+        let numbers = &time[1..5];
+        assert!(
+            numbers.iter().all(|ms| ms.parse::<f64>().unwrap() > 0.0),
+            "{time:?}"
+        );
+        let [reference, ours] = pair(&work[1]);
+        let delegates = u32::from(operation.contains("host-local"));
+        assert!(reference > delegates, "{work:?}");
+        assert_eq!(ours, 1 + delegates, "no process but the delegate: {work:?}");
+    }
+}
+
+/// The cells of each row of `operation`.
+fn rows(tables: &str, operation: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| {
+        let line = line.trim_matches('|');
+        line.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let rows = tables.lines().map(cells);
+    rows.filter(|row: &Vec<String>| row[0] == operation)
+        .collect()
+}
+
+/// `11 / 2`
+fn pair(cell: &str) -> [u32; 2] {
+    let (reference, ours) = cell.split_once(" / ").unwrap();
+    [reference, ours].map(|number| number.parse().unwrap())
+}
