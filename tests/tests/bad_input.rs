@@ -404,6 +404,21 @@ fn an_interface_name_that_is_taken() {
         .assert_unchanged(&Snapshot::of(&machine.c1));
 }
 
+/// A runtime that forgot its first ADD: the container that it made goes on undisturbed.
+#[test]
+fn a_second_add_of_a_living_attachment() {
+    let machine = Machine::prepared(|world, c1| {
+        let keys = json!({"ipMasq": true, "macspoofchk": true});
+        let conf = conf::bridge(VERSION)
+            .ipam(conf::host_local(world, &[V4]))
+            .with(keys);
+        Network::new(&Suite::ours(), conf).add("c1", c1);
+    });
+    let outcome = machine.add(&machine.conf()).run();
+    machine.assert_refused(&outcome, 101, &[]);
+    assert!(machine.world.host().ping("10.87.0.2"));
+}
+
 #[test]
 fn a_bridge_that_is_not_one() {
     let machine = Machine::prepared(|world, _| {
