@@ -76,6 +76,58 @@ fn remove_all(
     results.into_iter().collect()
 }
 
+/// Whether the reference's rules masquerade all of an attachment's addresses: after an upgrade in
+/// place that is as good as our own.
+///
+/// # Errors
+/// The kernel cannot be asked, or iptables failed.
+pub fn masquerades(
+    nft: &mut Nft,
+    attachment: &Attachment,
+    addresses: &[IpCidr],
+) -> Result<bool, FirewallError> {
+    let owner = Tag::new(attachment);
+    let rules = present_rules(nft, MASQUERADE, MASQUERADE_CHAIN)
+        .map_err(|cause| cause.during(Operation::CheckMasquerade, attachment))?;
+    let own = rules
+        .iter()
+        .filter(|comment| Tag::parse(comment) == Some(owner));
+    if own.count() >= addresses.len() {
+        return Ok(true);
+    }
+    // Only where there is a chain is there a process to be started.
+    if !iptables::has_chain(nft, attachment)? {
+        return Ok(false);
+    }
+    Ok(iptables::check(nft, attachment, addresses)?.is_empty())
+}
+
+/// Whether the reference's rules keep an attachment from forging MAC addresses.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn guards(nft: &mut Nft, attachment: &Attachment) -> Result<bool, FirewallError> {
+    let failed = |cause: Cause| cause.during(Operation::CheckSpoofCheck, attachment);
+    let chains = owner::reference_spoofcheck_chains(attachment);
+    let asked = chains.each_ref().map(|chain| (SPOOFCHECK, chain.as_str()));
+    let have = nft.have_chains(&asked).map_err(failed)?;
+    let comment = owner::reference_spoofcheck(attachment);
+    let rules = present_rules(nft, SPOOFCHECK, SPOOFCHECK_CHAIN).map_err(failed)?;
+    Ok(have == [true, true] && rules.contains(&comment))
+}
+
+/// The comments of a chain's rules; none where there is no such chain.
+fn present_rules(nft: &mut Nft, table: Table, chain: &str) -> Result<Vec<String>, Cause> {
+    if nft.have_chains(&[(table, chain)])? != [true] {
+        return Ok(Vec::new());
+    }
+    Ok(nft
+        .rules(table, chain)?
+        .into_iter()
+        .filter_map(|rule| rule.comment)
+        .collect())
+}
+
 /// Applies what `plan` finds, again and again while others change the ruleset in between.
 fn remove_planned(
     nft: &mut Nft,

@@ -2,7 +2,7 @@
 
 mod links;
 
-use cni_firewall::{Nft, iptables, masquerade, spoofcheck};
+use cni_firewall::{Nft, iptables, masquerade, reference, spoofcheck};
 use cni_netlink::{LinkId, NetNs, RouteFilter, Socket, sysctl};
 use cni_plugin::{AttachmentRequest, Delegate};
 use cni_types::{CniError, CniResult, Command, ErrorCode, IpCidr};
@@ -178,24 +178,24 @@ impl Attachment<'_> {
         Ok(link)
     }
 
+    /// Rules of the reference count: the attachment may be older than an upgrade.
     fn check_masquerade(&self, found: &mut Mismatches) -> Result<(), CniError> {
         let (attachment, addresses) = (&self.request.attachment, self.addresses());
-        let missing: Vec<String> = match self.config.masquerade {
-            Masquerade::Off => Vec::new(),
-            Masquerade::Nftables => {
-                let missing = masquerade::check(&mut Nft::open()?, attachment, &addresses)?;
-                missing.iter().map(ToString::to_string).collect()
-            }
-            Masquerade::Iptables => {
-                let missing = iptables::check(&Nft::open()?, attachment, &addresses)?;
-                missing.iter().map(ToString::to_string).collect()
-            }
+        let mut nft = match self.config.masquerade {
+            Masquerade::Off => return Ok(()),
+            Masquerade::Nftables | Masquerade::Iptables => Nft::open()?,
         };
-        found.extend(
-            missing
-                .into_iter()
-                .map(|missing| BridgeError::mismatch("masquerade", missing)),
-        );
+        let missing: Vec<String> = if self.config.masquerade == Masquerade::Nftables {
+            let missing = masquerade::check(&mut nft, attachment, &addresses)?;
+            missing.iter().map(ToString::to_string).collect()
+        } else {
+            let missing = iptables::check(&nft, attachment, &addresses)?;
+            missing.iter().map(ToString::to_string).collect()
+        };
+        if !missing.is_empty() && !reference::masquerades(&mut nft, attachment, &addresses)? {
+            let mismatch = |missing| BridgeError::mismatch("masquerade", missing);
+            found.extend(missing.into_iter().map(mismatch));
+        }
         Ok(())
     }
 
@@ -208,7 +208,11 @@ impl Attachment<'_> {
             return Ok(());
         };
         let binding = binding(port, mac)?;
-        let missing = spoofcheck::check(&mut Nft::open()?, &self.request.attachment, &binding)?;
+        let mut nft = Nft::open()?;
+        let missing = spoofcheck::check(&mut nft, &self.request.attachment, &binding)?;
+        if missing.is_empty() || reference::guards(&mut nft, &self.request.attachment)? {
+            return Ok(());
+        }
         let missing = missing.iter().map(ToString::to_string);
         found.extend(missing.map(|missing| BridgeError::mismatch("MAC spoof check", missing)));
         Ok(())

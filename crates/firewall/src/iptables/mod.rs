@@ -125,6 +125,18 @@ pub fn add(
     Ok(())
 }
 
+/// Whether there is anything to look at with a process: the attachment's chain in `nf_tables`, or any
+/// NAT rules in the kernel's old tables.
+pub(crate) fn has_chain(nft: &mut Nft, attachment: &Attachment) -> Result<bool, FirewallError> {
+    let chain = owner::reference_chain(attachment);
+    let asked = Family::ALL.map(|family| (family.table(), chain.as_str()));
+    let have = match nft.have_chains(&asked) {
+        Err(cause) if cause.is_unsupported() => Vec::new(),
+        other => other.map_err(|cause| cause.during(Operation::CheckMasquerade, attachment))?,
+    };
+    Ok(have.contains(&true) || Family::ALL.into_iter().any(Family::has_legacy_nat))
+}
+
 /// Which of the reference's rules are missing.
 ///
 /// # Errors

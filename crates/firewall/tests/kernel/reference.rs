@@ -58,15 +58,21 @@ fn what_the_real_plugin_made_is_removed_and_what_it_made_for_others_stays() {
             } else {
                 cidrs(&["10.1.0.3/16", "fd00:1::3/64"])
             };
-            let addresses = known.then_some(addresses.as_slice());
-            reference::remove(&mut nft, &one, addresses).unwrap();
+            let made = |nft: &mut Nft| {
+                let masquerades = reference::masquerades(nft, &one, &addresses).unwrap();
+                (masquerades, reference::guards(nft, &one).unwrap())
+            };
+            assert_eq!(made(&mut nft), (true, true));
+            let hint = known.then_some(addresses.as_slice());
+            reference::remove(&mut nft, &one, hint).unwrap();
+            assert_eq!(made(&mut nft), (false, false));
             let after = [
                 saved("iptables-save"),
                 saved("ip6tables-save"),
                 run("nft", &["-a", "list", "table", "bridge", "nat"]),
             ];
             assert_eq!(after, before);
-            reference::remove(&mut nft, &one, addresses).unwrap();
+            reference::remove(&mut nft, &one, hint).unwrap();
         }
     });
 }
@@ -157,6 +163,11 @@ fn later_releases_leftovers_are_removed_too() {
         load(&left);
         let mut nft = Nft::open().unwrap();
         let one = attachment("net", "c1", "eth0");
+        let addresses = cidrs(&["10.1.0.5/16", "fd00:1::5/64"]);
+        assert!(reference::masquerades(&mut nft, &one, &addresses).unwrap());
+        let more = cidrs(&["10.1.0.5/16", "fd00:1::5/64", "10.2.0.5/16"]);
+        assert!(!reference::masquerades(&mut nft, &one, &more).unwrap());
+        assert!(reference::guards(&mut nft, &one).unwrap());
         reference::remove(&mut nft, &one, None).unwrap();
         assert_eq!(ruleset(), STAYS);
         reference::remove(&mut nft, &one, None).unwrap();
