@@ -88,6 +88,16 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
+impl Case {
+    /// What the command line says about it.
+    pub(crate) fn help(&self) -> String {
+        match self.work {
+            Work::Version { plugin } => format!("VERSION of {plugin}: its start, nothing else"),
+            Work::Attach(_) => format!("ADD and DEL of {}", self.title),
+        }
+    }
+}
+
 impl Network {
     /// The configuration that plugins get, with leases below `data_dir`.
     pub(crate) fn conf(&self, data_dir: &Path) -> Value {

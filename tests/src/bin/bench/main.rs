@@ -50,12 +50,14 @@ struct Settings {
 }
 
 fn case_names() -> clap::builder::PossibleValuesParser {
-    let named = |case: &Case| clap::builder::PossibleValue::new(case.name).help(case.title);
+    let named = |case: &Case| clap::builder::PossibleValue::new(case.name).help(case.help());
     CASES.iter().map(named).collect::<Vec<_>>().into()
 }
 
 fn main() -> Result<()> {
     let settings = Settings::parse();
+    // Leaving a world resets the working directory, as setns(2) does.
+    let page = std::path::absolute(PAGE)?;
     let report = measure(&settings)?;
     std::io::stdout().write_all(report.tables().as_bytes())?;
     if report.others() > QUIET {
@@ -65,7 +67,7 @@ fn main() -> Result<()> {
         ));
     }
     if settings.write {
-        fs::write(PAGE, report.page()).with_context(|| format!("write {PAGE}"))?;
+        fs::write(&page, report.page()).with_context(|| format!("write {PAGE}"))?;
         progress(&format!("written: {PAGE}"));
     }
     Ok(())
