@@ -15,5 +15,6 @@ pub mod cri;
 pub mod differences;
 pub mod image;
 pub mod jail;
+pub mod machine;
 pub mod network;
 pub mod podman;

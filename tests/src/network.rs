@@ -41,6 +41,7 @@ impl<'a> Network<'a> {
     }
 
     /// The same with another configuration, as after an operator's edit.
+    #[must_use]
     pub fn edited(&self, edit: impl FnOnce(Conf) -> Conf) -> Self {
         let mut edited = self.clone();
         edited.conf = edit(edited.conf);
@@ -58,6 +59,7 @@ impl<'a> Network<'a> {
     }
 
     /// The same with `CNI_ARGS`.
+    #[must_use]
     pub fn args(mut self, args: &str) -> Self {
         self.args = Some(args.to_owned());
         self
@@ -122,6 +124,7 @@ impl<'a> Attached<'a> {
     }
 
     /// The same attachment with another result, or with none (`null`).
+    #[must_use]
     pub fn with_result(&self, result: Value) -> Self {
         let mut changed = self.clone();
         changed.result = result;
@@ -129,6 +132,7 @@ impl<'a> Attached<'a> {
     }
 
     /// The same attachment with another `CNI_NETNS`; empty leaves the variable empty.
+    #[must_use]
     pub fn with_netns(&self, netns: &str) -> Self {
         let mut changed = self.clone();
         netns.clone_into(&mut changed.netns);

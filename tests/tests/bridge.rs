@@ -423,9 +423,10 @@ fn resolv_conf(suite: &Suite) {
         "search": ["a.example", "b.example"],
         "options": ["ndots:5", "edns0"],
     });
-    let expected = match differs(suite, "dns-of-ipam") {
-        true => json!({}),
-        false => expected,
+    let expected = if differs(suite, "dns-of-ipam") {
+        json!({})
+    } else {
+        expected
     };
     assert_eq!(network.add("c1", &c1).result["dns"], expected);
 }

@@ -147,9 +147,10 @@ fn exclusive(suite: &Suite) {
         json!({"hairpinMode": true, "promiscMode": true}),
     );
     let outcome = network.try_add("c1", &c1);
-    let error = match differs(suite, "error-codes") {
-        true => outcome.expect_error(999),
-        false => outcome.expect_error(7),
+    let error = if differs(suite, "error-codes") {
+        outcome.expect_error(999)
+    } else {
+        outcome.expect_error(7)
     };
     let text = "cannot set hairpin mode and promiscuous mode at the same time";
     assert_eq!(error["msg"].as_str().unwrap().trim_end_matches('.'), text);

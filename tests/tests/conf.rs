@@ -1,5 +1,6 @@
 //! Every file of `conf/` as a runtime runs it: ADD, CHECK, DEL of its chain, packets in between.
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "test functions fail by panicking"
@@ -145,7 +146,7 @@ fn they_can_lie_in_one_directory() {
     );
     let sets = plugins
         .iter()
-        .flat_map(|plugin| plugin["ipam"]["ranges"].as_array());
+        .filter_map(|plugin| plugin["ipam"]["ranges"].as_array());
     let subnets = sets.flatten().flat_map(|set| set.as_array().unwrap());
     distinct(
         subnets.map(|range| range["subnet"].to_string()).collect(),
@@ -208,10 +209,7 @@ fn assert_joined(c1: &Netns, results: &[Value; 2], list: &Value, file: &str) {
 fn assert_nothing_left(world: &World, results: &[Value; 2], file: &str) {
     let leases = Path::new("/var/lib/cni/networks");
     let left = world.snapshot().tree(leases).without("last_reserved_ip");
-    let addresses = results
-        .iter()
-        .flat_map(|result| cidrs(result))
-        .map(|cidr| bare(&cidr));
+    let addresses = results.iter().flat_map(cidrs).map(|cidr| bare(&cidr));
     let addresses: Vec<_> = addresses.collect();
     let names: Vec<_> = addresses
         .iter()

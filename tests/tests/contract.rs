@@ -194,9 +194,10 @@ fn invalid_names(suite: &Suite) {
                 let call = call(suite, world, plugin, command, c1);
                 let call = call.env(variable, value);
                 assert_error(&call.run(), 4, text);
-                let first = match differs(suite, "validation-order") {
-                    true => "required env variables [CNI_PATH] missing",
-                    false => text,
+                let first = if differs(suite, "validation-order") {
+                    "required env variables [CNI_PATH] missing"
+                } else {
+                    text
                 };
                 assert_error(&call.env_remove("CNI_PATH").run(), 4, first);
             }
@@ -324,9 +325,10 @@ fn matrix(suite: &Suite) {
 }
 
 fn early_commands(suite: &Suite) {
-    let late: &[&str] = match differs(suite, "gc-status") {
-        true => &[],
-        false => &["GC", "STATUS"],
+    let late: &[&str] = if differs(suite, "gc-status") {
+        &[]
+    } else {
+        &["GC", "STATUS"]
     };
     each_plugin(|world, c1, plugin| {
         for version in known_versions(suite) {
@@ -523,11 +525,11 @@ fn result_shapes(suite: &Suite) {
             _ => &["cniVersion", "interfaces", "ips", "routes"],
         };
         assert_eq!(keys, expected, "{version}: {result}");
-        assert_shape(suite, version, &result);
+        assert_shape(version, &result);
     }
 }
 
-fn assert_shape(suite: &Suite, version: &str, result: &Value) {
+fn assert_shape(version: &str, result: &Value) {
     if matches!(version, "0.1.0" | "0.2.0") {
         let ip4 = json!({
             "ip": "10.82.0.2/24",

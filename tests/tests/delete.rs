@@ -1,9 +1,5 @@
 //! DEL of the bridge plugin: does all it can, whatever is gone or broken, and touches nothing else.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "test functions fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "test functions fail by panicking")]
 
 use std::fs;
 
@@ -72,9 +68,10 @@ fn never_added(suite: &Suite) {
     let network = network(suite, &world);
     let before = world.snapshot();
     network.call_for("DEL", "c1", &c1).run().expect_silent_ok();
-    let after = match differs(suite, "del-makes-data-dir") {
-        true => Snapshot::of(world.host()),
-        false => world.snapshot(),
+    let after = if differs(suite, "del-makes-data-dir") {
+        Snapshot::of(world.host())
+    } else {
+        world.snapshot()
     };
     before.assert_unchanged(&after);
     assert!(world.host().link("tenon0").is_none());
@@ -196,10 +193,13 @@ fn the_config_was_edited() {
 }
 
 /// The address cannot be given back, which is told; everything else is gone.
+/// What happens to the fakes.
+type Mishap = fn(&Fakes<'_>);
+
 #[test]
 fn the_ipam_fails() {
     let suite = Suite::ours();
-    let rows: [(&str, fn(&Fakes<'_>), &str); 4] = [
+    let rows: [(&str, Mishap, &str); 4] = [
         (
             "fails",
             |fakes| fakes.failing("ipam", 77, "no database"),

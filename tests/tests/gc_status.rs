@@ -1,9 +1,5 @@
 //! GC and STATUS, which the reference has not: the bridge and its host-local together.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "test functions fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "test functions fail by panicking")]
 
 use std::fs;
 

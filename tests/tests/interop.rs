@@ -40,13 +40,13 @@ fn features() -> Vec<Value> {
 fn traces(world: &World, attached: &Attached<'_>) -> Vec<String> {
     let snapshot = world.snapshot().without("last_reserved_ip");
     let addresses: Vec<_> = attached.cidrs().iter().map(|cidr| bare(cidr)).collect();
-    let mut names = vec!["c1", attached.host_end(), attached.mac()];
-    names.extend(addresses.iter().map(String::as_str));
+    let mut words = vec!["c1", attached.host_end(), attached.mac()];
+    words.extend(addresses.iter().map(String::as_str));
     let of_chain = snapshot
         .lines()
         .iter()
         .filter(|line| line.contains("c1-eth0") || line.contains("CNI-"));
-    let named = snapshot.naming(&names).into_iter().map(str::to_owned);
+    let named = snapshot.naming(&words).into_iter().map(str::to_owned);
     named.chain(of_chain.cloned()).collect()
 }
 

@@ -2,7 +2,6 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "test functions fail by panicking"
 )]
 
@@ -109,7 +108,7 @@ fn unmasked(suite: &Suite) {
     }
 }
 
-/// Bridged packets pass the packet filter where br_netfilter is loaded; they stay as they are.
+/// Bridged packets pass the packet filter where `br_netfilter` is loaded; they stay as they are.
 fn inside(suite: &Suite, keys: &Value) {
     let world = World::new();
     let (c1, c2) = (world.container("c1"), world.container("c2"));
