@@ -24,43 +24,41 @@ use rtnetlink::LinkUnspec;
 
 use crate::change::Change;
 use crate::error::{Cause, NetlinkError, Op};
-use crate::link::{Ipv4Conf, LinkId, conf_attribute};
-use crate::socket::Socket;
+use crate::link::LinkId;
 
 /// What a receiver insists on, as proof that no router forwarded the packet (RFC 4861 §7.1.2).
 const HOP_LIMIT: i32 = 255;
 /// All nodes on the link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-impl Socket {
-    /// Announces addresses of a link to its neighbours: IPv4 ones with a gratuitous ARP request
-    /// (all that the link has, if any is given), IPv6 ones with an unsolicited neighbour
-    /// advertisement. The link must be up. IPv6 addresses that are tentative are left out: nobody
-    /// may have heard of them yet.
-    ///
-    /// # Errors
-    /// The link is gone or has no Ethernet address, or something cannot be sent.
-    pub fn announce(&self, link: &LinkId, addresses: &[IpAddr]) -> Result<(), NetlinkError> {
-        let failed = |cause| NetlinkError {
+/// Makes the kernel send gratuitous ARP for the IPv4 addresses of a link.
+///
+/// The link must be up and its setting [`Ipv4Conf::ArpNotify`](crate::Ipv4Conf::ArpNotify) on;
+/// `mac` is the hardware address that it has.
+#[must_use]
+pub fn gratuitous_arp(link: &LinkId, mac: MacAddr) -> Change {
+    let message = LinkUnspec::new_with_index(link.index)
+        .address(mac.bytes().to_vec())
+        .build();
+    let subject = format!("the IPv4 addresses of {link}");
+    Change::new(Op::Announce, subject, libc::RTM_SETLINK, 0, &message)
+}
+
+/// Sends an unsolicited neighbour advertisement for each IPv6 address, in the calling thread's
+/// namespace. The link must be up. Addresses that are tentative are left out: nobody may have
+/// heard of them yet.
+///
+/// # Errors
+/// The link is gone, or something cannot be sent.
+pub fn advertise(link: &LinkId, mac: MacAddr, addresses: &[IpAddr]) -> Result<(), NetlinkError> {
+    for address in addresses.iter().filter_map(only_v6) {
+        advertise_one(link.index, mac, address).map_err(|error| NetlinkError {
             op: Op::Announce,
-            subject: format!("the addresses of {link}"),
-            cause,
-        };
-        let gone = || failed(Cause::refused(libc::ENODEV));
-        let now = self.find_link_by_index(link.index)?.ok_or_else(gone)?;
-        let mac = now
-            .mac
-            .ok_or_else(|| failed(Cause::refused(libc::EOPNOTSUPP)))?;
-        if addresses.iter().any(IpAddr::is_ipv4) {
-            self.send_all(&gratuitous_arp(link, mac, now.arp_notify))?;
-        }
-        let v6: Vec<Ipv6Addr> = addresses.iter().filter_map(only_v6).collect();
-        if v6.is_empty() {
-            return Ok(());
-        }
-        self.inside(|| advertise(link.index, mac, &v6))
-            .map_err(|error| failed(Cause::io(error)))
+            subject: format!("{address} of {link}"),
+            cause: Cause::io(error),
+        })?;
     }
+    Ok(())
 }
 
 fn only_v6(ip: &IpAddr) -> Option<Ipv6Addr> {
@@ -70,37 +68,21 @@ fn only_v6(ip: &IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// Makes the kernel send gratuitous ARP, and leaves `arp_notify` as it was.
-fn gratuitous_arp(link: &LinkId, mac: MacAddr, arp_notify: u32) -> [Change; 2] {
-    let message = |builder: rtnetlink::LinkMessageBuilder<LinkUnspec>, value| {
-        let conf = conf_attribute(&[(Ipv4Conf::ArpNotify, value)]);
-        let message = builder.append_extra_attribute(conf).build();
-        let subject = format!("the IPv4 addresses of {link}");
-        Change::new(Op::Announce, subject, libc::RTM_SETLINK, 0, &message)
-    };
-    let builder = || LinkUnspec::new_with_index(link.index);
-    [
-        message(builder(), 1),
-        // The kernel sets the hardware address first, and this setting back after it.
-        message(builder().address(mac.bytes().to_vec()), arp_notify),
-    ]
-}
-
-/// Sends an unsolicited neighbour advertisement for each address, in the calling thread's
-/// namespace.
-fn advertise(index: u32, mac: MacAddr, addresses: &[Ipv6Addr]) -> io::Result<()> {
-    let to: SockaddrIn6 = SocketAddrV6::new(ALL_NODES, 0, 0, index).into();
-    for address in addresses {
-        // One socket for each: the address it is bound to is the one it sends from.
-        let out = icmpv6_socket()?;
-        let from: SockaddrIn6 = SocketAddrV6::new(*address, 0, 0, index).into();
-        match bind(out.as_raw_fd(), &from) {
-            Err(Errno::EADDRNOTAVAIL) => continue, // tentative
-            other => other?,
-        }
-        let packet = advertisement(*address, mac);
-        sendto(out.as_raw_fd(), &packet, &to, MsgFlags::empty())?;
+/// A socket for each: the address it is bound to is the one it sends from.
+fn advertise_one(index: u32, mac: MacAddr, address: Ipv6Addr) -> io::Result<()> {
+    let out = icmpv6_socket()?;
+    let from: SockaddrIn6 = SocketAddrV6::new(address, 0, 0, index).into();
+    match bind(out.as_raw_fd(), &from) {
+        Err(Errno::EADDRNOTAVAIL) => return Ok(()), // tentative
+        other => other?,
     }
+    let to: SockaddrIn6 = SocketAddrV6::new(ALL_NODES, 0, 0, index).into();
+    sendto(
+        out.as_raw_fd(),
+        &advertisement(address, mac),
+        &to,
+        MsgFlags::empty(),
+    )?;
     Ok(())
 }
 
@@ -149,14 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn gratuitous_arp_leaves_the_setting_as_it_was() {
-        let link = LinkId::new(5, "eth0");
+    fn gratuitous_arp_sets_the_address_that_is_there() {
         let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
-        for before in [0_u32, 1] {
-            let [on, poke] = gratuitous_arp(&link, mac, before);
-            assert!(on.body.ends_with(&1_u32.to_ne_bytes()));
-            assert!(poke.body.ends_with(&before.to_ne_bytes()));
-            assert!(poke.body.windows(6).any(|bytes| bytes == mac.bytes()));
-        }
+        let poke = gratuitous_arp(&LinkId::new(5, "eth0"), mac);
+        assert!(poke.body.windows(6).any(|bytes| bytes == mac.bytes()));
+        assert_eq!(poke.to_string(), "announce the IPv4 addresses of eth0");
     }
 }

@@ -16,10 +16,12 @@ mod ns;
 mod route;
 mod socket;
 pub mod sysctl;
+mod visit;
 mod wait;
 mod wire;
 
 pub use address::{Address, Dad, add_address, delete_address};
+pub use announce::{advertise, gratuitous_arp};
 pub use batch::Reply;
 pub use change::{BatchError, Change};
 pub use error::{Cause, NetlinkError, Op};
@@ -34,3 +36,4 @@ pub use mac::random_mac;
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};
 pub use route::{MAIN_TABLE, Route, RouteFilter, SCOPE_LINK};
 pub use socket::{DEFAULT_TIMEOUT, Socket};
+pub use visit::{Pending, Visit};

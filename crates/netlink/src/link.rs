@@ -12,7 +12,6 @@ use cni_types::{IfName, MacAddr};
 use netlink_packet_route::link::LinkFlags;
 use nix::libc;
 
-pub(crate) use self::conf::attribute as conf_attribute;
 pub use self::conf::{Ipv4Conf, set_ipv4_conf};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
 pub use self::port::{PortFlags, set_port};
@@ -136,8 +135,6 @@ pub struct Link {
     pub operstate: OperState,
     /// The alias, free text.
     pub alias: Option<String>,
-    /// The IPv4 setting `arp_notify`.
-    pub arp_notify: u32,
     /// Set for a bridge port.
     pub port: Option<BridgePort>,
     /// Set for a bridge.
@@ -200,7 +197,6 @@ impl Link {
             peer_netns: None,
             operstate: OperState::Unknown,
             alias: None,
-            arp_notify: 0,
             port: None,
             bridge: None,
         })
@@ -223,9 +219,6 @@ impl Link {
                 self.operstate = value.first().copied().unwrap_or(0).into();
             }
             libc::IFLA_IFALIAS => self.alias = Some(text_of(value)),
-            libc::IFLA_AF_SPEC => {
-                self.arp_notify = conf::parse(value, Ipv4Conf::ArpNotify).unwrap_or(0);
-            }
             libc::IFLA_LINKINFO => self.take_info(value),
             _ => {}
         }

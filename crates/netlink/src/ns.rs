@@ -17,7 +17,7 @@ use crate::error::{NetlinkError, describe};
 use crate::socket::Socket;
 
 /// The stack of the thread that enters a namespace. It runs netlink requests and file writes.
-const STACK_BYTES: usize = 128 * 1024;
+pub(crate) const STACK_BYTES: usize = 128 * 1024;
 
 /// An open network namespace. Clones share the descriptor.
 #[derive(Debug, Clone)]
@@ -204,7 +204,7 @@ impl NetNs {
     }
 
     /// Enters for the rest of the calling thread's life.
-    fn enter(&self) -> io::Result<()> {
+    pub(crate) fn enter(&self) -> io::Result<()> {
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the one place: only run() calls it, on a thread that ends"

@@ -5,13 +5,11 @@
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute};
-use nix::libc;
 
 use super::LinkId;
 use super::set::set;
 use crate::change::Change;
 use crate::error::Op;
-use crate::frame::{Attrs, u32_at};
 
 /// `IFLA_INET_CONF`.
 const INET_CONF: u16 = 1;
@@ -50,7 +48,7 @@ pub fn set_ipv4_conf(link: &LinkId, settings: &[(Ipv4Conf, u32)]) -> Change {
 }
 
 /// `IFLA_AF_SPEC { AF_INET { IFLA_INET_CONF { setting: value, ... } } }`
-pub(crate) fn attribute(settings: &[(Ipv4Conf, u32)]) -> LinkAttribute {
+fn attribute(settings: &[(Ipv4Conf, u32)]) -> LinkAttribute {
     let mut nested = Vec::with_capacity(8 * settings.len());
     for (conf, value) in settings {
         nested.extend_from_slice(&8_u16.to_ne_bytes());
@@ -59,12 +57,4 @@ pub(crate) fn attribute(settings: &[(Ipv4Conf, u32)]) -> LinkAttribute {
     }
     let conf = AfSpecInet::Other(DefaultNla::new(INET_CONF, nested));
     LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![conf])])
-}
-
-/// One setting out of `IFLA_AF_SPEC`, where the kernel shows all as an array.
-pub(super) fn parse(af_spec: &[u8], conf: Ipv4Conf) -> Option<u32> {
-    let at = 4 * usize::from(conf.number().checked_sub(1)?);
-    let (_, inet) = Attrs::new(af_spec).find(|(family, _)| i32::from(*family) == libc::AF_INET)?;
-    let (_, array) = Attrs::new(inet).find(|(kind, _)| *kind == INET_CONF)?;
-    u32_at(array, at)
 }
