@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cni_types::{
@@ -18,6 +19,9 @@ use crate::{Deadline, Request, Undo};
 
 /// How long the DEL that takes back a failed ADD may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The stack of the thread that starts a process, in bytes.
+const STARTER_STACK: usize = 64 << 10;
 
 /// How much of a plugin's rubbish an error repeats.
 const EXCERPT: usize = 200;
@@ -36,8 +40,20 @@ pub struct Delegate {
 pub struct RunningAdd {
     delegate: Delegate,
     /// Shared with the undo step, which must not start a DEL while the ADD still runs.
-    running: Rc<RefCell<Option<Running>>>,
+    progress: Rc<RefCell<Progress>>,
     deadline: Deadline,
+}
+
+/// How far a delegated ADD is, and with it what there is to take back.
+#[derive(Debug, Default)]
+enum Progress {
+    /// It is being started, or runs.
+    Begun(JoinHandle<Result<Running, ExecError>>),
+    /// It has ended, with or without a result: a DEL is owed.
+    #[default]
+    Ended,
+    /// It did nothing: a DEL would take from somebody else.
+    DidNothing,
 }
 
 impl ToCniError for ExecError {
@@ -82,25 +98,30 @@ impl Delegate {
         })
     }
 
-    /// Starts its ADD, and registers the DEL that takes it back, whatever comes of it.
+    /// Starts its ADD, and registers the DEL that takes it back.
+    ///
+    /// Starting a process takes longer than most of what an ADD does, and blocks the thread that
+    /// does it (vfork), so it has a thread of its own.
     ///
     /// # Errors
-    /// The binary cannot be executed.
+    /// No thread can be started.
     pub fn start_add(&self, deadline: Deadline, undo: &mut Undo) -> Result<RunningAdd, CniError> {
-        let running = Rc::new(RefCell::new(Some(self.start(Command::Add)?)));
-        let (delegate, unfinished) = (self.clone(), Rc::clone(&running));
-        undo.push(format!("delegate DEL to {}", self.name), move || {
-            if let Some(add) = unfinished.take() {
-                // Its outcome does not matter any more, only that it is over.
-                let _outcome = add.finish(deadline);
-            }
-            delegate.run(Command::Del, Deadline::after(UNDO_TIMEOUT))
-        });
-        Ok(RunningAdd {
+        let starter = self.clone();
+        let begun = thread::Builder::new()
+            .stack_size(STARTER_STACK)
+            .spawn(move || starter.start(Command::Add))
+            .map_err(|error| CniError::new(ErrorCode::IO, format!("start a thread: {error}")))?;
+        let progress = Rc::new(RefCell::new(Progress::Begun(begun)));
+        let add = || RunningAdd {
             delegate: self.clone(),
-            running,
+            progress: Rc::clone(&progress),
             deadline,
-        })
+        };
+        let unfinished = add();
+        undo.push(format!("delegate DEL to {}", self.name), move || {
+            unfinished.take_back()
+        });
+        Ok(add())
     }
 
     /// Runs its CHECK, DEL, GC or STATUS to the end.
@@ -112,14 +133,9 @@ impl Delegate {
         self.judge(&outcome)
     }
 
-    fn start(&self, command: Command) -> Result<Running, CniError> {
+    fn start(&self, command: Command) -> Result<Running, ExecError> {
         let vars = [("CNI_COMMAND", command.as_str())];
-        Ok(Running::start(
-            &self.path,
-            &vars,
-            Arc::clone(&self.stdin),
-            Group::Ours,
-        )?)
+        Running::start(&self.path, &vars, Arc::clone(&self.stdin), Group::Ours)
     }
 
     /// Passes on what it had to say, and turns a failure into its own error.
@@ -171,16 +187,63 @@ impl RunningAdd {
     /// # Errors
     /// Its own error; code 6 for anything but one result; 11 at the deadline.
     pub fn finish(self) -> Result<CniResult, CniError> {
-        let Some(running) = self.running.take() else {
-            return Err(CniError::new(
+        match self.progress.take() {
+            Progress::Begun(begun) => self.conclude(begun),
+            Progress::Ended | Progress::DidNothing => Err(CniError::new(
                 ErrorCode::INTERNAL,
-                "the delegate's ADD was taken back already",
-            ));
-        };
+                "the delegate's ADD is over already",
+            )),
+        }
+    }
+
+    fn conclude(
+        &self,
+        begun: JoinHandle<Result<Running, ExecError>>,
+    ) -> Result<CniResult, CniError> {
+        let started = begun.join().map_err(|_panic| {
+            CniError::new(
+                ErrorCode::INTERNAL,
+                format!("starting {} panicked", self.delegate.name),
+            )
+        })?;
+        let running = started.inspect_err(|_error| self.did_nothing())?;
         let outcome = running.finish(self.deadline)?;
-        self.delegate.judge(&outcome)?;
+        self.delegate.judge(&outcome).inspect_err(|error| {
+            if is_duplicate(error) {
+                self.did_nothing();
+            }
+        })?;
         self.delegate.result_of(&outcome)
     }
+
+    fn did_nothing(&self) {
+        self.progress.replace(Progress::DidNothing);
+    }
+
+    /// Lets the ADD end, if it has not, and delegates the DEL, if one is owed.
+    fn take_back(&self) -> Result<(), CniError> {
+        let progress = match self.progress.take() {
+            Progress::Begun(begun) => {
+                // Its outcome does not matter any more, only that it is over.
+                let _outcome = self.conclude(begun);
+                self.progress.take()
+            }
+            over => over,
+        };
+        match progress {
+            Progress::DidNothing => Ok(()),
+            Progress::Begun(_) | Progress::Ended => self
+                .delegate
+                .run(Command::Del, Deadline::after(UNDO_TIMEOUT)),
+        }
+    }
+}
+
+/// Whether the delegate says that the attachment has addresses from an earlier ADD. A DEL would take
+/// them from a container that may well be alive. The words are host-local's, the reference's and
+/// ours.
+fn is_duplicate(error: &CniError) -> bool {
+    error.msg.contains("duplicate allocation is not allowed")
 }
 
 fn not_found(name: &str, env: &Environment) -> CniError {

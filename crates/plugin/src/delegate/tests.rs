@@ -102,6 +102,31 @@ fn what_is_no_answer_is_said_and_quoted() {
 }
 
 #[test]
+fn addresses_of_an_earlier_add_are_not_taken_back() {
+    let refusal = "10.0.0.2 has been allocated to c1, duplicate allocation is not allowed";
+    let plugins = Plugins::new(&format!(
+        "echo '{{\"code\": 101, \"msg\": \"{refusal}\"}}'; exit 1"
+    ));
+    let (result, commands) = plugins.add_and_undo(LONG);
+    assert_eq!(result.unwrap_err().code.0, 101);
+    assert_eq!(commands, "ADD ");
+}
+
+#[test]
+fn what_was_not_started_is_not_taken_back() {
+    let plugins = Plugins::new("true");
+    std::fs::write(plugins.dir.path().join("ipam"), "no program").unwrap();
+    let mut undo = Undo::new();
+    let delegate = Delegate::find(&plugins.request(), "ipam").unwrap();
+    let add = delegate
+        .start_add(Deadline::after(LONG), &mut undo)
+        .unwrap();
+    let error = undo.fail(add.finish().unwrap_err());
+    assert!(error.msg.starts_with("start /"), "{error}");
+    assert!(!error.details.contains("left behind"), "{error}");
+}
+
+#[test]
 fn a_hanging_add_is_killed_and_taken_back() {
     let plugins = Plugins::new("[ $CNI_COMMAND = DEL ] || exec sleep 60");
     let (result, commands) = plugins.add_and_undo(Duration::from_millis(100));
