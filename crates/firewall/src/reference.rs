@@ -102,18 +102,26 @@ pub fn masquerades(
     Ok(iptables::check(nft, attachment, addresses)?.is_empty())
 }
 
-/// Whether the reference's rules keep an attachment from forging MAC addresses.
+/// Whether the reference's rules keep an attachment from forging MAC addresses: a jump from the hook,
+/// one from the attachment's chain, and a MAC address to let through before all others are dropped.
 ///
 /// # Errors
 /// The kernel cannot be asked.
 pub fn guards(nft: &mut Nft, attachment: &Attachment) -> Result<bool, FirewallError> {
-    let failed = |cause: Cause| cause.during(Operation::CheckSpoofCheck, attachment);
-    let chains = owner::reference_spoofcheck_chains(attachment);
-    let asked = chains.each_ref().map(|chain| (SPOOFCHECK, chain.as_str()));
-    let have = nft.have_chains(&asked).map_err(failed)?;
+    let [chain, mac_chain] = owner::reference_spoofcheck_chains(attachment);
     let comment = owner::reference_spoofcheck(attachment);
-    let rules = present_rules(nft, SPOOFCHECK, SPOOFCHECK_CHAIN).map_err(failed)?;
-    Ok(have == [true, true] && rules.contains(&comment))
+    for (chain, rules) in [
+        (SPOOFCHECK_CHAIN, 1),
+        (chain.as_str(), 1),
+        (mac_chain.as_str(), 2),
+    ] {
+        let found = present_rules(nft, SPOOFCHECK, chain)
+            .map_err(|cause| cause.during(Operation::CheckSpoofCheck, attachment))?;
+        if found.iter().filter(|found| **found == comment).count() < rules {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The comments of a chain's rules; none where there is no such chain.

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::thread;
 
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
-use nix::sys::statfs::{FsType, NSFS_MAGIC, PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{FsType, NSFS_MAGIC, fstatfs};
 
 use crate::error::{NetlinkError, describe};
 use crate::socket::Socket;
@@ -127,7 +127,7 @@ impl NetNs {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
             .map_err(failed)?;
-        if !is_namespace_file(&file).map_err(failed)? {
+        if !is_network_namespace(&file).map_err(failed)? {
             return Err(NetNsError::NotNamespace {
                 path: path.to_owned(),
             });
@@ -238,10 +238,17 @@ impl AsFd for NetNs {
     }
 }
 
-/// Whether the file is a namespace: of nsfs, or of procfs as before Linux 3.19.
-///
-/// Of which kind it is, the reference does not ask either: entering one of another kind fails.
-fn is_namespace_file(file: &File) -> io::Result<bool> {
+/// Whether the file is a namespace of the network kind: `nsfs` has all kinds, and `NS_GET_NSTYPE`
+/// (`ioctl_nsfs(2)`, Linux 4.11) tells them apart. An older kernel will tell at setns.
+fn is_network_namespace(file: &File) -> io::Result<bool> {
+    /// `_IO(0xb7, 0x3)`, `linux/nsfs.h`.
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     let fs: FsType = fstatfs(file)?.filesystem_type();
-    Ok(fs == NSFS_MAGIC || (fs == PROC_SUPER_MAGIC && !file.metadata()?.is_dir()))
+    if fs != NSFS_MAGIC {
+        return Ok(false);
+    }
+    // SAFETY: the request takes no argument and answers with a number.
+    #[expect(unsafe_code, reason = "nix has no wrapper of this request")]
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    Ok(kind == libc::CLONE_NEWNET || kind < 0)
 }

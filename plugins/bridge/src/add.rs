@@ -1,18 +1,17 @@
 //! ADD.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cni_firewall::spoofcheck::Binding;
-use cni_netlink::{Cause, LinkId, NetNs, Socket};
+use cni_netlink::{Cause, LinkId, NetNs};
 use cni_plugin::{AttachmentRequest, Delegate, RunningAdd, Undo};
 use cni_types::{CniError, CniResult, Interface, IpCidr, MacAddr, SpecVersion};
 
 use crate::apply::bridge::{Bridge, Host};
-use crate::apply::container::Container;
+use crate::apply::container::{Container, Entering};
 use crate::apply::filter;
 use crate::apply::veth::{Veth, Wanted};
-use crate::config::{Addressing, BridgeConfig};
+use crate::config::{Addressing, BridgeConfig, Gateway};
 use crate::error::BridgeError;
 use crate::plan::{Addressed, Made, address, report};
 
@@ -26,39 +25,45 @@ const DEFAULT_MTU: u32 = 1500;
 pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
     let config = BridgeConfig::load(request)?;
     let netns = NetNs::open(&request.netns)?;
-    // The IPAM plugin does not need the links, nor they it: it runs while they are made.
-    let ipam = start_ipam(request, &config, undo)?;
+    let entering = Entering::begin(&netns, &request.attachment.ifname)?;
     let host = Host::open()?;
     let mut bridge = host.ensure_bridge(&config, undo)?;
+    let inside = entering.finish()?;
+    // The IPAM plugin does not need the links, nor they it: it runs while they are made.
+    let ipam = start_ipam(request, &config, undo)?;
+    let attachment = &request.attachment;
     let wanted = Wanted {
         config: &config,
-        attachment: &request.attachment,
+        attachment,
         netns: &netns,
+        inside: &inside.socket,
     };
     let veth = host.create_veth(&wanted, &mut bridge, undo)?;
-    host.configure_port(&config, &request.attachment, &veth.pair.host, &bridge)?;
+    host.configure_port(&config, attachment, &veth.pair.host, &bridge)?;
     if config.port.spoof_check {
-        let binding = binding(&veth.pair.host, veth.container_mac)?;
-        filter::add_spoof_check(&request.attachment, &binding, undo)?;
+        filter::add_spoof_check(
+            attachment,
+            &binding(&veth.pair.host, veth.container_mac)?,
+            undo,
+        )?;
     }
     let container = Container {
-        config: &config,
-        netns: &netns,
+        inside: &inside,
         link: &veth.pair.container,
+        mac: veth.container_mac,
+        detect_duplicates: config.detect_duplicates,
     };
-    let inside = container.enter()?;
     let attached = Attached {
         request,
         config: &config,
         host: &host,
         bridge: &bridge,
         veth: &veth,
+        container,
     };
     match ipam {
-        Some(ipam) => {
-            attached.with_addresses(&container, &inside, address(&config, ipam.finish()?)?, undo)
-        }
-        None => attached.layer_two(&container, &inside),
+        Some(ipam) => attached.with_addresses(ipam, undo),
+        None => attached.layer_two(),
     }
 }
 
@@ -94,24 +99,26 @@ struct Attached<'a> {
     host: &'a Host,
     bridge: &'a Bridge,
     veth: &'a Veth,
+    container: Container<'a>,
 }
 
 impl Attached<'_> {
-    fn with_addresses(
-        &self,
-        container: &Container<'_>,
-        inside: &Socket,
-        plan: Addressed,
-        undo: &mut Undo,
-    ) -> Result<CniResult, CniError> {
-        let gateway = match plan.gateways.as_slice() {
-            [] => None,
-            gateways => Some(
-                self.host
-                    .plan_gateway(self.config, self.bridge, gateways, undo)?,
-            ),
+    fn with_addresses(&self, ipam: RunningAdd, undo: &mut Undo) -> Result<CniResult, CniError> {
+        // All that can be looked at and set before the addresses are known.
+        let prepared = self.container.prepare();
+        let site = match self.config.gateway {
+            Gateway::No => None,
+            Gateway::Yes | Gateway::Default => {
+                Some(self.host.observe_gateway(self.config, self.bridge, undo)?)
+            }
         };
-        container.configure(inside, &plan)?;
+        let plan = address(self.config, ipam.finish()?)?;
+        let gateway = match &site {
+            Some(site) => Some(site.plan(self.config, &plan.gateways)?),
+            None => None,
+        };
+        prepared.wait()?;
+        self.container.configure(&plan)?;
         let addresses: Vec<IpCidr> = plan.addresses().collect();
         filter::add_masquerade(
             self.config.masquerade,
@@ -120,20 +127,20 @@ impl Attached<'_> {
             undo,
         )?;
         self.wait_for_port()?;
-        container.settle(inside, &plan)?;
-        let told: Vec<IpAddr> = addresses.iter().map(IpCidr::addr).collect();
-        // Whoever had the address before may still be in the neighbours' caches.
-        inside.announce(container.link, &told)?;
+        self.container.settle(&plan)?;
+        self.container.announce(&plan)?;
         if let Some(gateway) = &gateway {
             self.host.apply_gateway(gateway, self.bridge, undo)?;
         }
-        let vlan_gateway = gateway.and_then(|gateway| gateway.vlan_interface);
-        Ok(report(self.made(vlan_gateway), plan))
+        Ok(report(
+            self.made(site.and_then(|site| site.vlan_interface)),
+            plan,
+        ))
     }
 
-    fn layer_two(&self, container: &Container<'_>, inside: &Socket) -> Result<CniResult, CniError> {
-        container.configure_layer_two(inside)?;
+    fn layer_two(&self) -> Result<CniResult, CniError> {
         if self.config.addressing != Addressing::Down {
+            self.container.set_up()?;
             self.wait_for_port()?;
         }
         let dns = self.config.dns.clone().unwrap_or_default();

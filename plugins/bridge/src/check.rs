@@ -9,7 +9,6 @@ use cni_types::{CniError, CniResult, Command, ErrorCode, IpCidr};
 
 use crate::add::binding;
 use crate::apply::container::kernel_route;
-use crate::apply::gateway::vlan_gateway_name;
 use crate::config::{BridgeConfig, Gateway, Masquerade};
 use crate::error::BridgeError;
 use crate::plan::Addressed;
@@ -164,18 +163,10 @@ impl Attachment<'_> {
         links: &Links,
         found: &mut Mismatches,
     ) -> Result<Option<LinkId>, CniError> {
-        let Some(vlan) = self.config.port.vlans.access else {
-            return Ok(Some(links.bridge.clone()));
-        };
-        let name = vlan_gateway_name(&self.config.bridge, vlan)?;
-        let link = self.host.find_link(&name)?.map(|link| link.id());
-        if link.is_none() {
-            found.push(BridgeError::mismatch(
-                format!("interface {name}"),
-                "it is missing",
-            ));
+        match self.config.port.vlans.access {
+            Some(vlan) => self.check_vlan_gateway(links, vlan, found),
+            None => Ok(Some(links.bridge.clone())),
         }
-        Ok(link)
     }
 
     /// Rules of the reference count: the attachment may be older than an upgrade.

@@ -1,6 +1,6 @@
 //! GC: what is of this network and belongs to no valid attachment.
 
-use cni_firewall::{Nft, masquerade, spoofcheck};
+use cni_firewall::{Nft, iptables, masquerade, spoofcheck};
 use cni_netlink::{Socket, delete_link};
 use cni_plugin::{Delegate, GcRequest};
 use cni_types::{Attachment, CniError, Command};
@@ -37,15 +37,12 @@ fn collect_links(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniErr
 }
 
 fn collect_rules(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniError> {
-    let mut nft = match Nft::open() {
-        // No nf_tables, no rules.
-        Err(error) if error.cause.is_unsupported() => return Ok(()),
-        other => other?,
-    };
+    let mut nft = Nft::open()?;
     let network = &request.request.network;
     let masquerade = masquerade::gc(&mut nft, network, valid);
     let spoof_check = spoofcheck::gc(&mut nft, network, valid);
-    let errors = [masquerade.err(), spoof_check.err()];
+    let chains = iptables::gc(&mut nft, network, valid);
+    let errors = [masquerade.err(), spoof_check.err(), chains.err()];
     CniError::collect(errors.into_iter().flatten().map(CniError::from)).map_or(Ok(()), Err)
 }
 

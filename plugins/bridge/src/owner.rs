@@ -9,6 +9,14 @@ use cni_firewall::owner::{self as tags, Tag};
 use cni_types::{Attachment, IfName, NetworkName};
 use sha2::{Digest, Sha512};
 
+/// The alias of a bridge that we have made, with a MAC address of its own.
+pub(crate) const BRIDGE_ALIAS: &str = "tenon: the MAC address is fixed";
+
+/// Whether a bridge with this alias is one that we have made.
+pub(crate) fn is_own_bridge(alias: Option<&str>) -> bool {
+    alias == Some(BRIDGE_ALIAS)
+}
+
 /// How many names are tried before giving up: each needs a clash of 32 bits.
 pub(crate) const HOST_NAMES: u8 = 8;
 

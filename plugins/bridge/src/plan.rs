@@ -1,11 +1,13 @@
 //! What is wanted, given what is there. Pure.
 
+pub(crate) mod vlan;
+
 use std::net::IpAddr;
 
-use cni_netlink::{Link, VlanRange};
+use cni_netlink::{Link, SCOPE_LINK};
 use cni_types::{CniResult, Dns, IfName, Interface, IpCidr, IpConfig, Route};
 
-use crate::config::{BridgeConfig, Gateway, Vlans};
+use crate::config::{BridgeConfig, Gateway};
 use crate::error::BridgeError;
 
 /// Where the container's interface stands in the result's list; the reference's order.
@@ -79,8 +81,12 @@ impl Addressed {
         }
     }
 
-    /// The router of a route that names none: the first gateway of its family.
+    /// The router of a route that names none: the first gateway of its family. A route whose scope
+    /// is the link or the host has none.
     pub(crate) fn router_of(&self, route: &Route) -> Option<IpAddr> {
+        if route.scope.is_some_and(|scope| scope >= SCOPE_LINK) {
+            return route.gw;
+        }
         let v6 = route.dst.is_ipv6();
         let of_family = |ip: &&IpConfig| ip.address.is_ipv6() == v6;
         route
@@ -153,26 +159,6 @@ fn conflict(found: IpCidr, wanted: IpCidr) -> bool {
         (false, false) => true,
         (true, true) => found.contains(wanted.addr()) || wanted.contains(found.addr()),
         _ => false,
-    }
-}
-
-/// The VLANs of a port: which to leave and which to join.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct VlanChanges {
-    pub(crate) leave: Option<u16>,
-    pub(crate) join: Vec<VlanRange>,
-}
-
-/// `default` is the VLAN that the bridge gave the port when it joined.
-pub(crate) fn vlan_changes(vlans: &Vlans, default: Option<u16>) -> VlanChanges {
-    if !vlans.are_wanted() {
-        return VlanChanges::default();
-    }
-    let native = vlans.native().map(VlanRange::access);
-    let trunk = vlans.trunk_ranges().into_iter().map(VlanRange::tagged);
-    VlanChanges {
-        leave: default.filter(|_| !vlans.keep_default),
-        join: trunk.chain(native).collect(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use cni_types::{Attachment, IpCidr};
+use cni_types::{Attachment, IpCidr, NetworkName};
 
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{
@@ -189,6 +189,50 @@ pub fn remove(
         remove_from(nft, attachment, addresses, (family, exists)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Removes the rules of containers that have no `valid` attachment to the network. Answers how many
+/// containers that were.
+///
+/// A process is started only where there are NAT rules of iptables.
+///
+/// # Errors
+/// iptables or the kernel refused; the other containers' rules have been removed all the same.
+pub fn gc(
+    nft: &mut Nft,
+    network: &NetworkName,
+    valid: &[Attachment],
+) -> Result<usize, FirewallError> {
+    let failed = |cause: Cause| cause.during(Operation::CollectMasquerade, network);
+    let mut stale = Vec::new();
+    for family in Family::ALL {
+        let has_nat = match nft.have_chains(&[(family.table(), "POSTROUTING")]) {
+            Err(cause) if cause.is_unsupported() => false,
+            other => other.map_err(failed)? == [true],
+        };
+        if has_nat || family.has_legacy_nat() {
+            let saved = match save(family.programs().save, nft.patience()) {
+                Err(Cause::Spawn { .. }) => continue,
+                other => other.map_err(failed)?,
+            };
+            stale.extend(rules::containers(&saved, network));
+        }
+    }
+    stale.retain(|found| {
+        valid
+            .iter()
+            .all(|valid| valid.container_id != found.container_id)
+    });
+    stale.sort_unstable();
+    stale.dedup();
+    let outcomes: Vec<_> = stale
+        .iter()
+        .map(|container| remove(nft, container, None))
+        .collect();
+    outcomes
+        .into_iter()
+        .collect::<Result<Vec<()>, _>>()
+        .map(|removed| removed.len())
 }
 
 /// Removes the rules of one family, `exists` telling whether `nf_tables` has the chain.

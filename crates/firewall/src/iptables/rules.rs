@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use cni_types::{Attachment, IpCidr};
+use cni_types::{Attachment, IpCidr, NetworkName};
 
 use crate::owner;
 
@@ -190,6 +190,27 @@ pub fn restore_for_remove(
     Some(input)
 }
 
+/// The containers on a network that a saved table has masquerade chains for. A rule counts if it has
+/// the reference's comment and jumps to the chain that goes with it.
+pub(super) fn containers(saved: &str, network: &NetworkName) -> Vec<Attachment> {
+    let comment = format!(r#"--comment "name: \"{network}\" id: \""#);
+    let of_rule = |line: &str| {
+        let (_, rest) = line.split_once(&comment)?;
+        let (container_id, _) = rest.split_once(r#"\""#)?;
+        let attachment = Attachment {
+            network: network.clone(),
+            container_id: container_id.parse().ok()?,
+            // The chain serves all interfaces of the container.
+            ifname: "any".parse().ok()?,
+        };
+        jumps_to(line, &owner::reference_chain(&attachment)).then_some(attachment)
+    };
+    let mut found: Vec<Attachment> = saved.lines().filter_map(of_rule).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// Whether there is such a chain in a saved table.
 fn declares(saved: &str, chain: &str) -> bool {
     saved.lines().any(|line| {
@@ -364,5 +385,19 @@ COMMIT
         // Each of the three inner quotes has its backslash, and there are two outer ones.
         assert_eq!(comment.len(), COMMENT_MAX + 3 + 2);
         assert!(comment.ends_with("...\""), "{comment}");
+    }
+
+    #[test]
+    fn containers_are_found_by_comment_and_chain() {
+        let net: NetworkName = "net".parse().unwrap();
+        let found: Vec<String> = containers(REFERENCE, &net)
+            .iter()
+            .map(|found| found.container_id.to_string())
+            .collect();
+        assert_eq!(found, ["c1"]);
+        assert_eq!(containers(REFERENCE, &"ne".parse().unwrap()), []);
+        // Somebody's rule with the comment of another container.
+        let foreign = REFERENCE.replace("c1", "c9");
+        assert_eq!(containers(&foreign, &net), []);
     }
 }

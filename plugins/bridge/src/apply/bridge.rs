@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use cni_netlink::{
     BridgeInfo, CreateBridge, Link, LinkId, NetlinkError, Socket, delete_link, random_mac,
-    set_promiscuous, set_up, sysctl,
+    set_alias, set_mac, set_promiscuous, set_up, sysctl,
 };
 use cni_plugin::Undo;
 use cni_types::{CniError, ErrorCode, IfName, MacAddr};
@@ -12,6 +12,7 @@ use cni_types::{CniError, ErrorCode, IfName, MacAddr};
 use super::shared::SharedUse;
 use crate::config::BridgeConfig;
 use crate::error::BridgeError;
+use crate::owner;
 use crate::plan::usable_bridge;
 
 /// The bridge, there and up.
@@ -98,9 +99,14 @@ impl Host {
         // The bridge is a router's leg, not a host that configures itself. A kernel without IPv6
         // has no such switch.
         let _no_ipv6 = sysctl::write(&["net", "ipv6", "conf", &bridge.id.name, "accept_ra"], "0");
-        if config.promiscuous {
-            self.socket.request(&set_promiscuous(&bridge.id, true))?;
-        }
+        let promiscuous = config
+            .promiscuous
+            .then(|| set_promiscuous(&bridge.id, true));
+        let changes: Vec<_> = promiscuous
+            .into_iter()
+            .chain([set_alias(&bridge.id, owner::BRIDGE_ALIAS)])
+            .collect();
+        self.socket.send_all(&changes).map_err(NetlinkError::from)?;
         if config.port.vlans.are_wanted() {
             let link = self.socket.find_link_by_index(bridge.id.index)?;
             bridge.info = link.and_then(|link| link.bridge).unwrap_or_default();
@@ -115,6 +121,7 @@ impl Host {
         undo: &mut Undo,
     ) -> Result<Bridge, CniError> {
         let id = link.id();
+        self.pin_mac(&link)?;
         if !link.is_up() {
             self.socket.request(&set_up(&id))?;
         }
@@ -134,6 +141,20 @@ impl Host {
             info: link.bridge.unwrap_or_default(),
             is_new: false,
         })
+    }
+}
+
+impl Host {
+    /// Gives a bridge that somebody else has made the MAC address it has: it would take the lowest
+    /// of its ports' otherwise, change with them, and have none when the last one leaves. There is
+    /// no telling whether it has been given one already.
+    fn pin_mac(&self, link: &Link) -> Result<(), NetlinkError> {
+        match link.mac {
+            Some(mac) if mac.is_unicast() && !owner::is_own_bridge(link.alias.as_deref()) => {
+                self.socket.request(&set_mac(&link.id(), mac)).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,82 +1,144 @@
 //! The container's end.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cni_netlink::{
-    Change, Dad, LinkId, NetNs, Route as KernelRoute, Socket, add_address, set_up, sysctl,
+    Change, Dad, Ipv4Conf, LinkId, NetNs, NetlinkError, Pending, Route as KernelRoute, Socket,
+    Visit, add_address, advertise, gratuitous_arp, set_ipv4_conf, set_up, sysctl,
 };
-use cni_types::{CniError, Route};
+use cni_types::{CniError, IfName, MacAddr, Route};
 
-use crate::config::{Addressing, BridgeConfig};
+use crate::error::BridgeError;
 use crate::plan::Addressed;
 
 /// How long IPv6 duplicate address detection may take where it is asked for; the kernel's own is
 /// one probe of one second.
 const DAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A thread on its way into the container's namespace, to open a socket there and see whether the
+/// interface's name is free: everything else on the host can be looked at meanwhile.
+#[derive(Debug)]
+pub(crate) struct Entering {
+    visit: Visit,
+    seen: Pending<Result<(Socket, bool), NetlinkError>>,
+    ifname: IfName,
+}
+
+/// Inside the container's namespace.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    visit: Visit,
+    pub(crate) socket: Socket,
+}
+
+impl Entering {
+    pub(crate) fn begin(netns: &NetNs, ifname: &IfName) -> Result<Self, CniError> {
+        let visit = netns.visit()?;
+        let name = ifname.clone();
+        let seen = visit.begin(move || {
+            let socket = Socket::open()?;
+            let is_taken = socket.find_link(&name)?.is_some();
+            Ok((socket, is_taken))
+        });
+        Ok(Self {
+            visit,
+            seen,
+            ifname: ifname.clone(),
+        })
+    }
+
+    /// A name that is taken is most likely that of a living attachment, whose addresses a second ADD
+    /// must not touch: nothing may be asked of the IPAM before this.
+    pub(crate) fn finish(self) -> Result<Inside, CniError> {
+        match self.seen.wait()?? {
+            (_, true) => Err(BridgeError::ContainerNameTaken(self.ifname).into()),
+            (socket, false) => Ok(Inside {
+                visit: self.visit,
+                socket,
+            }),
+        }
+    }
+}
+
 /// The container's end, from inside its namespace.
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
-    pub(crate) config: &'a BridgeConfig,
-    pub(crate) netns: &'a NetNs,
+    pub(crate) inside: &'a Inside,
     pub(crate) link: &'a LinkId,
+    pub(crate) mac: MacAddr,
+    /// Whether IPv6 addresses wait for duplicate address detection.
+    pub(crate) detect_duplicates: bool,
 }
 
 impl Container<'_> {
-    /// Opens a socket inside, and on the way sets what has to be set before the link comes up.
-    pub(crate) fn enter(&self) -> Result<Socket, CniError> {
-        let (ifname, detect) = (self.link.name.as_str(), self.config.detect_duplicates);
-        let socket = self.netns.run(|| {
-            prepare(ifname, detect);
-            Socket::open()
-        })?;
-        Ok(socket?)
+    /// Sets what has to be set before the link comes up; the IPAM may still be at work.
+    pub(crate) fn prepare(&self) -> Pending<()> {
+        let (ifname, detect) = (self.link.name.clone(), self.detect_duplicates);
+        self.inside
+            .visit
+            .begin(move || prepare_ipv6(&ifname, detect))
     }
 
     /// Gives it its addresses, sets it up and adds the routes, in one send.
-    pub(crate) fn configure(&self, socket: &Socket, plan: &Addressed) -> Result<(), CniError> {
+    pub(crate) fn configure(&self, plan: &Addressed) -> Result<(), CniError> {
         if plan.has_ipv6() {
-            let ifname = self.link.name.as_str();
-            self.netns.run(|| enable_ipv6(ifname))??;
+            let ifname = self.link.name.clone();
+            self.inside.visit.run(move || enable_ipv6(&ifname))??;
         }
-        let dad = if self.config.detect_duplicates {
+        let dad = if self.detect_duplicates {
             Dad::Perform
         } else {
             Dad::Skip
         };
-        let mut changes: Vec<Change> = plan
-            .addresses()
-            .map(|cidr| add_address(self.link, cidr, dad))
-            .collect();
-        changes.push(set_up(self.link));
+        // The kernel is to tell the neighbours when the link comes up, now and later.
+        let mut changes: Vec<Change> = vec![set_ipv4_conf(self.link, &[(Ipv4Conf::ArpNotify, 1)])];
         changes.extend(
-            plan.routes
-                .iter()
-                .map(|route| self.kernel_route(route, plan).add()),
+            plan.addresses()
+                .map(|cidr| add_address(self.link, cidr, dad)),
         );
-        Ok(socket
+        changes.push(set_up(self.link));
+        let routes = plan.routes.iter();
+        changes.extend(routes.map(|route| kernel_route(route, plan, self.link.index).add()));
+        Ok(self
+            .inside
+            .socket
             .send_all(&changes)
-            .map_err(cni_netlink::NetlinkError::from)?)
+            .map_err(NetlinkError::from)?)
     }
 
     /// Waits for duplicate address detection where it is wanted, as the reference does.
-    pub(crate) fn settle(&self, socket: &Socket, plan: &Addressed) -> Result<(), CniError> {
-        if self.config.detect_duplicates && plan.has_ipv6() {
-            socket.wait_dad_done(self.link, Instant::now() + DAD_TIMEOUT)?;
+    pub(crate) fn settle(&self, plan: &Addressed) -> Result<(), CniError> {
+        if self.detect_duplicates && plan.has_ipv6() {
+            self.inside
+                .socket
+                .wait_dad_done(self.link, Instant::now() + DAD_TIMEOUT)?;
         }
         Ok(())
     }
 
-    /// Without an IPAM the link is just set up, unless it was asked to stay down.
-    pub(crate) fn configure_layer_two(&self, socket: &Socket) -> Result<(), CniError> {
-        if self.config.addressing != Addressing::Down {
-            socket.request(&set_up(self.link))?;
+    /// Tells the neighbours, who may remember whoever had the addresses before. The port must be
+    /// forwarding.
+    pub(crate) fn announce(&self, plan: &Addressed) -> Result<(), CniError> {
+        let addresses: Vec<IpAddr> = plan.addresses().map(|cidr| cidr.addr()).collect();
+        if addresses.iter().any(IpAddr::is_ipv4) {
+            self.inside
+                .socket
+                .request(&gratuitous_arp(self.link, self.mac))?;
+        }
+        if plan.has_ipv6() {
+            let (link, mac) = (self.link.clone(), self.mac);
+            self.inside
+                .visit
+                .run(move || advertise(&link, mac, &addresses))??;
         }
         Ok(())
     }
 
-    fn kernel_route(&self, route: &Route, plan: &Addressed) -> KernelRoute {
-        kernel_route(route, plan, self.link.index)
+    /// Without an IPAM it is just set up.
+    pub(crate) fn set_up(&self) -> Result<(), CniError> {
+        self.inside.socket.request(&set_up(self.link))?;
+        Ok(())
     }
 }
 
@@ -95,9 +157,9 @@ pub(crate) fn kernel_route(route: &Route, plan: &Addressed, oif: u32) -> KernelR
     kernel
 }
 
-/// Whether the link's IPv6 addresses are usable at once, and whether its neighbours hear of it when
-/// it comes up. A namespace without IPv6, or with a read-only /proc/sys, works without.
-fn prepare(ifname: &str, detect_duplicates: bool) {
+/// Whether the link's own IPv6 address is usable at once. A namespace without IPv6, or with a
+/// read-only /proc/sys, works without.
+fn prepare_ipv6(ifname: &str, detect_duplicates: bool) {
     let ipv6 = |key: &str, value: &str| {
         let _not_there = sysctl::write(&["net", "ipv6", "conf", ifname, key], value);
     };
@@ -107,7 +169,6 @@ fn prepare(ifname: &str, detect_duplicates: bool) {
     } else {
         ipv6("accept_dad", "0");
     }
-    let _not_there = sysctl::write(&["net", "ipv4", "conf", ifname, "arp_notify"], "1");
 }
 
 /// A namespace may have been made with IPv6 off (Docker's `none` network, podman's default).

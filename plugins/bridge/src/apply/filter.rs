@@ -57,15 +57,18 @@ pub(crate) fn add_masquerade(
 /// `nf_tables` has none.
 ///
 /// Where the addresses are not known (`None`), the whole table is searched for the attachment's tag.
+/// Returns the socket, since closing it takes its time.
 pub(crate) fn remove_all(
     attachment: &Attachment,
     addresses: Option<&[IpCidr]>,
     errors: &mut Vec<CniError>,
-) {
+) -> Option<Nft> {
     let mut nft = match Nft::open() {
         Ok(nft) => nft,
-        Err(error) if error.cause.is_unsupported() => return,
-        Err(error) => return errors.push(error.into()),
+        Err(error) => {
+            errors.push(error.into());
+            return None;
+        }
     };
     let outcomes = [
         masquerade::remove(&mut nft, attachment, addresses),
@@ -79,4 +82,5 @@ pub(crate) fn remove_all(
             .filter_map(Result::err)
             .map(CniError::from),
     );
+    Some(nft)
 }

@@ -13,50 +13,72 @@ use crate::error::BridgeError;
 use crate::owner;
 use crate::plan::{GatewayChange, gateway_changes};
 
-/// The interface that has the gateway's addresses, and what it still needs.
+/// The interface that is to have the gateway's addresses, as it is.
+#[derive(Debug)]
+pub(crate) struct GatewaySite {
+    link: LinkId,
+    has: Vec<IpCidr>,
+    /// What the result tells of it, where it is not the bridge itself.
+    pub(crate) vlan_interface: Option<Interface>,
+}
+
+/// What the gateway still needs.
 #[derive(Debug)]
 pub(crate) struct GatewayPlan {
     link: LinkId,
     changes: Vec<GatewayChange>,
     ipv4: bool,
     ipv6: bool,
-    /// What the result tells of it, where it is not the bridge itself.
-    pub(crate) vlan_interface: Option<Interface>,
+}
+
+impl GatewaySite {
+    /// Whether the gateway's addresses can be had, before anything is changed for them.
+    pub(crate) fn plan(
+        &self,
+        config: &BridgeConfig,
+        gateways: &[IpCidr],
+    ) -> Result<GatewayPlan, BridgeError> {
+        Ok(GatewayPlan {
+            link: self.link.clone(),
+            changes: gateway_changes(&config.bridge, &self.has, gateways, config.force_address)?,
+            ipv4: gateways.iter().any(|gateway| !gateway.is_ipv6()),
+            ipv6: gateways.iter().any(IpCidr::is_ipv6),
+        })
+    }
 }
 
 impl Host {
-    /// Finds out, before anything is changed, whether the gateway's addresses can be had.
-    pub(crate) fn plan_gateway(
+    /// Finds the gateway's interface, or makes that of a VLAN.
+    pub(crate) fn observe_gateway(
         &self,
         config: &BridgeConfig,
         bridge: &Bridge,
-        gateways: &[IpCidr],
         undo: &mut Undo,
-    ) -> Result<GatewayPlan, CniError> {
-        let (link, vlan_interface) = match config.port.vlans.access {
-            Some(vlan) => {
-                let interface = self.ensure_vlan_gateway(config, bridge, vlan, undo)?;
-                (interface.0, Some(interface.1))
-            }
-            None => (bridge.id.clone(), None),
+    ) -> Result<GatewaySite, CniError> {
+        let Some(vlan) = config.port.vlans.access else {
+            let has = if bridge.is_new {
+                Vec::new()
+            } else {
+                self.addresses_of(&bridge.id)?
+            };
+            return Ok(GatewaySite {
+                link: bridge.id.clone(),
+                has,
+                vlan_interface: None,
+            });
         };
-        let has: Vec<IpCidr> = if bridge.is_new && vlan_interface.is_none() {
-            Vec::new()
-        } else {
-            self.socket
-                .addresses(Some(&link))?
-                .iter()
-                .map(|address| address.cidr)
-                .collect()
-        };
-        let changes = gateway_changes(&config.bridge, &has, gateways, config.force_address)?;
-        Ok(GatewayPlan {
+        let (link, interface) = self.ensure_vlan_gateway(config, bridge, vlan, undo)?;
+        let has = self.addresses_of(&link)?;
+        Ok(GatewaySite {
             link,
-            changes,
-            ipv4: gateways.iter().any(|gateway| !gateway.is_ipv6()),
-            ipv6: gateways.iter().any(IpCidr::is_ipv6),
-            vlan_interface,
+            has,
+            vlan_interface: Some(interface),
         })
+    }
+
+    fn addresses_of(&self, link: &LinkId) -> Result<Vec<IpCidr>, CniError> {
+        let addresses = self.socket.addresses(Some(link))?;
+        Ok(addresses.iter().map(|address| address.cidr).collect())
     }
 
     /// Gives the bridge its addresses and lets the host forward: last of all, since others may come
@@ -179,7 +201,10 @@ impl Host {
     }
 
     fn join_vlan(&self, port: &LinkId, vlan: u16, bridge: &Bridge) -> Result<(), CniError> {
-        let default = bridge.info.default_pvid.filter(|default| *default != vlan);
+        let default = bridge
+            .info
+            .default_pvid
+            .filter(|default| ![0, vlan].contains(default));
         let leave = default
             .map(|default| delete_vlans(port, &[VlanRange::access(default)], VlanSide::Port));
         let join = add_vlans(port, &[VlanRange::access(vlan)], VlanSide::Port);

@@ -8,28 +8,45 @@
 //!
 //! The lock is flock(2) on the namespace's file itself: it needs no directory and leaves no file.
 
+use std::cell::RefCell;
 use std::fs::File;
 
 use cni_netlink::{LinkId, Socket};
 
 /// An ADD's claim on what it shares with others.
 #[derive(Debug)]
-pub(crate) struct SharedUse(Option<File>);
+pub(crate) struct SharedUse {
+    lock: Option<File>,
+    /// The indexes of the ports that this ADD has made.
+    own_ports: RefCell<Vec<u32>>,
+}
 
 impl SharedUse {
     /// Begins to use shared things.
     pub(crate) fn begin() -> Self {
         let file = File::open("/proc/thread-self/ns/net").ok();
-        Self(file.filter(|file| file.try_lock_shared().is_ok()))
+        Self {
+            lock: file.filter(|file| file.try_lock_shared().is_ok()),
+            own_ports: RefCell::default(),
+        }
     }
 
-    /// Whether no other ADD runs and no attachment uses the bridge. From then on no other ADD can
-    /// begin to rely on it unseen, until this process ends.
+    /// A port that goes when the ADD fails, and so counts for nobody else.
+    pub(crate) fn owns_port(&self, port: &LinkId) {
+        self.own_ports.borrow_mut().push(port.index);
+    }
+
+    /// Whether no other ADD runs and no other attachment uses the bridge. From then on no other ADD
+    /// can begin to rely on it unseen, until this process ends.
     pub(crate) fn is_ours_alone(&self, host: &Socket, bridge: &LinkId) -> bool {
-        let alone = self.0.as_ref().is_some_and(|file| file.try_lock().is_ok());
+        let alone = self
+            .lock
+            .as_ref()
+            .is_some_and(|file| file.try_lock().is_ok());
+        let own = self.own_ports.borrow();
         alone
             && host
                 .bridge_ports(bridge)
-                .is_ok_and(|ports| ports.is_empty())
+                .is_ok_and(|ports| ports.iter().all(|port| own.contains(&port.index)))
     }
 }

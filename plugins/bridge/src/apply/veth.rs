@@ -1,8 +1,8 @@
 //! The veth pair, and how its host end behaves as a port of the bridge.
 
 use cni_netlink::{
-    Change, CreateVeth, LinkId, NetNs, NetlinkError, VethEnd, VethPair, VlanSide, add_vlans,
-    delete_link, delete_vlans, random_mac, set_alias, set_port,
+    Change, CreateVeth, LinkId, NetNs, NetlinkError, Socket, VethEnd, VethPair, VlanSide,
+    add_vlans, delete_link, delete_vlans, random_mac, set_alias, set_port,
 };
 use cni_plugin::Undo;
 use cni_types::{Attachment, CniError, ErrorCode, IfName, MacAddr};
@@ -11,7 +11,7 @@ use super::bridge::{Bridge, Host, ignore_gone, no_name_left};
 use crate::config::BridgeConfig;
 use crate::error::BridgeError;
 use crate::owner;
-use crate::plan::vlan_changes;
+use crate::plan::vlan::vlan_changes;
 
 /// How often the bridge is made again after another ADD, failing, took it away under us.
 const BRIDGE_TRIES: u8 = 3;
@@ -30,6 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) config: &'a BridgeConfig,
     pub(crate) attachment: &'a Attachment,
     pub(crate) netns: &'a NetNs,
+    /// A socket inside the container's namespace.
+    pub(crate) inside: &'a Socket,
 }
 
 impl Host {
@@ -83,7 +85,9 @@ impl Host {
         })
     }
 
+    /// Takes a port back that this ADD has made.
     pub(crate) fn delete_on_failure(&self, link: &LinkId, undo: &mut Undo) {
+        self.shared.owns_port(link);
         let (host, id) = (self.clone(), link.clone());
         undo.push(format!("delete {link}"), move || {
             Ok(ignore_gone(host.socket.request(&delete_link(&id)))?)
@@ -153,7 +157,7 @@ fn host_name(wanted: &Wanted<'_>, attempt: u8) -> Result<IfName, CniError> {
 /// "Exists" does not say which of the two names.
 fn refuse_taken_name(wanted: &Wanted<'_>, attempts: u8) -> Result<(), CniError> {
     let ifname = &wanted.attachment.ifname;
-    if wanted.netns.socket()?.find_link(ifname)?.is_some() {
+    if wanted.inside.find_link(ifname)?.is_some() {
         return Err(BridgeError::ContainerNameTaken(ifname.clone()).into());
     }
     if attempts >= owner::HOST_NAMES {

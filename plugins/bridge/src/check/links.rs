@@ -1,12 +1,15 @@
 //! The links of an attachment: the bridge, the port and the container's end.
 
-use cni_netlink::{Link, LinkId, VlanRange};
+use std::collections::{BTreeMap, BTreeSet};
+
+use cni_netlink::{Link, LinkId};
 use cni_types::{CniError, Interface, MacAddr};
 
 use super::{Attachment, Mismatches, fatal};
+use crate::apply::gateway::vlan_gateway_name;
 use crate::config::{Addressing, BridgeConfig};
 use crate::error::BridgeError;
-use crate::plan::vlan_changes;
+use crate::plan::vlan::{Membership, expected_vlans, memberships};
 
 /// The links that were found, for the checks that follow.
 pub(crate) struct Links {
@@ -137,39 +140,73 @@ impl Attachment<'_> {
         port: &Link,
         found: &mut Mismatches,
     ) -> Result<(), CniError> {
-        let default = bridge
-            .bridge
-            .as_ref()
-            .and_then(|bridge| bridge.default_pvid);
-        let plan = vlan_changes(&self.config.port.vlans, default);
-        if plan.join.is_empty() {
-            return Ok(());
-        }
-        let has = self.host.port_vlans(&port.id())?;
-        for wanted in plan
-            .join
-            .iter()
-            .filter(|wanted| !has.iter().any(|has| covers(has, wanted)))
-        {
-            let what = format!(
-                "VLAN {}-{} of {}",
-                wanted.ids.start(),
-                wanted.ids.end(),
-                port.name
-            );
-            found.push(BridgeError::mismatch(
-                what,
-                "it is missing or not as it was set",
-            ));
+        if self.config.port.vlans.are_wanted() {
+            let default = bridge
+                .bridge
+                .as_ref()
+                .and_then(|bridge| bridge.default_pvid);
+            let expected = expected_vlans(&self.config.port.vlans, default);
+            self.compare_vlans(port, &expected, found)?;
         }
         Ok(())
     }
-}
 
-fn covers(has: &VlanRange, wanted: &VlanRange) -> bool {
-    has.ids.start() <= wanted.ids.start()
-        && wanted.ids.end() <= has.ids.end()
-        && (has.pvid, has.untagged) == (wanted.pvid, wanted.untagged)
+    fn compare_vlans(
+        &self,
+        port: &Link,
+        expected: &BTreeMap<u16, Membership>,
+        found: &mut Mismatches,
+    ) -> Result<(), CniError> {
+        let has = memberships(&self.host.port_vlans(&port.id())?);
+        let ids: BTreeSet<u16> = has.keys().chain(expected.keys()).copied().collect();
+        for id in ids.into_iter().filter(|id| has.get(id) != expected.get(id)) {
+            let what = format!("VLAN {id} of {}", port.name);
+            let how = match (has.get(&id), expected.get(&id)) {
+                (None, _) => "it is missing",
+                (_, None) => "it was added",
+                _ => "it is not as it was set",
+            };
+            found.push(BridgeError::mismatch(what, how));
+        }
+        Ok(())
+    }
+
+    /// The interface with a VLAN's gateway, and its other end, a port of the bridge in that VLAN.
+    pub(super) fn check_vlan_gateway(
+        &self,
+        links: &Links,
+        vlan: u16,
+        found: &mut Mismatches,
+    ) -> Result<Option<LinkId>, CniError> {
+        let name = vlan_gateway_name(&self.config.bridge, vlan)?;
+        let Some(gateway) = self.host.find_link(&name)? else {
+            found.push(BridgeError::mismatch(
+                format!("interface {name}"),
+                "it is missing",
+            ));
+            return Ok(None);
+        };
+        check_up("interface", &gateway, found);
+        let port = match gateway.peer {
+            Some(index) => self.host.find_link_by_index(index)?,
+            None => None,
+        };
+        match port.filter(|port| port.master == Some(links.bridge.index)) {
+            Some(port) => {
+                check_up("bridge port", &port, found);
+                let access = Membership {
+                    pvid: true,
+                    untagged: true,
+                };
+                self.compare_vlans(&port, &BTreeMap::from([(vlan, access)]), found)?;
+            }
+            None => found.push(BridgeError::mismatch(
+                format!("other end of {name}"),
+                format!("it is no port of {}", links.bridge),
+            )),
+        }
+        Ok(Some(gateway.id()))
+    }
 }
 
 fn check_flags(config: &BridgeConfig, port: &Link, found: &mut Mismatches) {

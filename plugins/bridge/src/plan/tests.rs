@@ -1,6 +1,5 @@
 use super::*;
-use crate::config::{Addressing, Masquerade, PortConfig};
-use std::collections::BTreeSet;
+use crate::config::{Addressing, Masquerade, PortConfig, Vlans};
 
 fn config(gateway: Gateway) -> BridgeConfig {
     BridgeConfig {
@@ -138,6 +137,11 @@ fn routes_without_a_router_use_the_first_gateway_of_their_family() {
     };
     assert_eq!(router("192.168.0.0/16").as_deref(), Some("10.2.2.1"));
     assert_eq!(router("fd00::/8").as_deref(), Some("2001:db8::1"));
+    let on_link = Route {
+        scope: Some(253),
+        ..Route::via(cidr("192.168.0.0/16"), None)
+    };
+    assert_eq!(plan.router_of(&on_link), None);
 }
 
 #[test]
@@ -186,34 +190,5 @@ fn gateway_addresses_follow_the_references_rules() {
     assert_eq!(
         error.to_string(),
         "bridge \"cni0\" already has an IP address different from 10.0.0.1/24"
-    );
-}
-
-#[test]
-fn vlans_are_left_and_joined() {
-    let vlans = |access, trunk: &[u16], keep_default| Vlans {
-        access,
-        trunk: trunk.iter().copied().collect::<BTreeSet<u16>>(),
-        keep_default,
-    };
-    assert_eq!(
-        vlan_changes(&vlans(None, &[], false), Some(1)),
-        VlanChanges::default()
-    );
-    let access = vlan_changes(&vlans(Some(100), &[], false), Some(1));
-    assert_eq!(
-        (access.leave, access.join),
-        (Some(1), vec![VlanRange::access(100)])
-    );
-    let kept = vlan_changes(&vlans(Some(100), &[], true), Some(1));
-    assert_eq!(kept.leave, None);
-    let trunk = vlan_changes(&vlans(None, &[101, 102, 200], false), Some(1));
-    assert_eq!(
-        trunk.join,
-        [
-            VlanRange::tagged(101..=102),
-            VlanRange::tagged(200..=200),
-            VlanRange::access(1)
-        ]
     );
 }
