@@ -16,7 +16,6 @@ mod ns;
 mod route;
 mod socket;
 pub mod sysctl;
-mod visit;
 mod wait;
 mod wire;
 
@@ -36,4 +35,3 @@ pub use mac::random_mac;
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};
 pub use route::{MAIN_TABLE, Route, RouteFilter, SCOPE_LINK};
 pub use socket::{DEFAULT_TIMEOUT, Socket};
-pub use visit::{Pending, Visit};

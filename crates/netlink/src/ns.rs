@@ -1,13 +1,12 @@
-//! Network namespaces: opened by path, compared, and entered on a thread that ends.
+//! Network namespaces: opened by path, compared, and entered for the time of a closure.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
@@ -16,8 +15,8 @@ use nix::sys::statfs::{FsType, NSFS_MAGIC, fstatfs};
 use crate::error::{NetlinkError, describe};
 use crate::socket::Socket;
 
-/// The stack of the thread that enters a namespace. It runs netlink requests and file writes.
-pub(crate) const STACK_BYTES: usize = 128 * 1024;
+/// How often the way back is tried.
+const RETURN_TRIES: u32 = 100;
 
 /// An open network namespace. Clones share the descriptor.
 #[derive(Debug, Clone)]
@@ -63,6 +62,15 @@ pub enum NetNsError {
         #[source]
         source: OsError,
     },
+    /// The namespace cannot be left.
+    #[error("failed to leave netns {path:?}")]
+    Return {
+        /// The path it was opened by.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OsError,
+    },
 }
 
 /// An error of the operating system. Displays its text, without Rust's `(os error N)`.
@@ -86,7 +94,7 @@ impl NetNsError {
                 source.0.raw_os_error(),
                 Some(libc::ENOENT | libc::ENOTDIR | libc::ESRCH)
             ),
-            Self::NotNamespace { .. } | Self::Enter { .. } => false,
+            Self::NotNamespace { .. } | Self::Enter { .. } | Self::Return { .. } => false,
         }
     }
 
@@ -178,38 +186,30 @@ impl NetNs {
         &self.path
     }
 
-    /// Runs `body` inside the namespace, on a thread of its own that ends with it. So no failure
-    /// to come back can leave the caller in the wrong namespace.
+    /// Runs `body` inside the namespace, on the calling thread, which comes back before this
+    /// returns, also when `body` panics. docs/decisions/006-entering-namespaces.md tells why it is
+    /// no thread of its own.
     ///
     /// # Errors
-    /// No thread can be started, or the namespace cannot be entered.
+    /// The namespace cannot be entered, or in the worst case not be left
+    /// ([`NetNsError::Return`]): then the thread is in the wrong one and must not go on.
     ///
     /// # Panics
     /// If `body` does.
-    pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
+    pub fn run<T>(&self, body: impl FnOnce() -> T) -> Result<T, NetNsError> {
         let failed = |source| NetNsError::Enter {
             path: self.path.to_path_buf(),
             source: OsError(source),
         };
-        thread::scope(|scope| {
-            thread::Builder::new()
-                .name("netns".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.enter().map(|()| body()))
-                .map_err(failed)?
-                .join()
-                .unwrap_or_else(|panic| resume_unwind(panic))
-                .map_err(failed)
-        })
-    }
-
-    /// Enters for the rest of the calling thread's life.
-    pub(crate) fn enter(&self) -> io::Result<()> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place: only run() calls it, on a thread that ends"
-        )]
-        setns(self.as_fd(), CloneFlags::CLONE_NEWNET).map_err(Into::into)
+        // Not /proc/self: that is the namespace of the main thread.
+        let home = File::open("/proc/thread-self/ns/net").map_err(failed)?;
+        enter(self.as_fd()).map_err(failed)?;
+        let outcome = catch_unwind(AssertUnwindSafe(body));
+        come_back(&home).map_err(|source| NetNsError::Return {
+            path: self.path.to_path_buf(),
+            source: OsError(source),
+        })?;
+        outcome.map_err(|panic| resume_unwind(panic))
     }
 
     /// A netlink socket of this namespace. It serves it for ever, from any thread.
@@ -236,6 +236,26 @@ impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Tried again, since what can be missing is memory.
+fn come_back(home: &File) -> io::Result<()> {
+    let mut outcome = enter(home.as_fd());
+    for _again in 1..RETURN_TRIES {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = enter(home.as_fd());
+    }
+    outcome
+}
+
+fn enter(ns: BorrowedFd<'_>) -> io::Result<()> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place: run() comes back"
+    )]
+    setns(ns, CloneFlags::CLONE_NEWNET).map_err(Into::into)
 }
 
 /// Whether the file is a namespace of the network kind: `nsfs` has all kinds, and `NS_GET_NSTYPE`

@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cni_types::{
@@ -19,9 +18,6 @@ use crate::{Deadline, Request, Undo};
 
 /// How long the DEL that takes back a failed ADD may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The stack of the thread that starts a process, in bytes.
-const STARTER_STACK: usize = 64 << 10;
 
 /// How much of a plugin's rubbish an error repeats.
 const EXCERPT: usize = 200;
@@ -47,8 +43,8 @@ pub struct RunningAdd {
 /// How far a delegated ADD is, and with it what there is to take back.
 #[derive(Debug, Default)]
 enum Progress {
-    /// It is being started, or runs.
-    Begun(JoinHandle<Result<Running, ExecError>>),
+    /// It runs.
+    Begun(Running),
     /// It has ended, with or without a result: a DEL is owed.
     #[default]
     Ended,
@@ -100,18 +96,11 @@ impl Delegate {
 
     /// Starts its ADD, and registers the DEL that takes it back.
     ///
-    /// Starting a process takes longer than most of what an ADD does, and blocks the thread that
-    /// does it (vfork), so it has a thread of its own.
-    ///
     /// # Errors
-    /// No thread can be started.
+    /// The binary cannot be executed.
     pub fn start_add(&self, deadline: Deadline, undo: &mut Undo) -> Result<RunningAdd, CniError> {
-        let starter = self.clone();
-        let begun = thread::Builder::new()
-            .stack_size(STARTER_STACK)
-            .spawn(move || starter.start(Command::Add))
-            .map_err(|error| CniError::new(ErrorCode::IO, format!("start a thread: {error}")))?;
-        let progress = Rc::new(RefCell::new(Progress::Begun(begun)));
+        let begun = Progress::Begun(self.start(Command::Add)?);
+        let progress = Rc::new(RefCell::new(begun));
         let add = || RunningAdd {
             delegate: self.clone(),
             progress: Rc::clone(&progress),
@@ -188,7 +177,7 @@ impl RunningAdd {
     /// Its own error; code 6 for anything but one result; 11 at the deadline.
     pub fn finish(self) -> Result<CniResult, CniError> {
         match self.progress.take() {
-            Progress::Begun(begun) => self.conclude(begun),
+            Progress::Begun(running) => self.conclude(running),
             Progress::Ended | Progress::DidNothing => Err(CniError::new(
                 ErrorCode::INTERNAL,
                 "the delegate's ADD is over already",
@@ -196,36 +185,22 @@ impl RunningAdd {
         }
     }
 
-    fn conclude(
-        &self,
-        begun: JoinHandle<Result<Running, ExecError>>,
-    ) -> Result<CniResult, CniError> {
-        let started = begun.join().map_err(|_panic| {
-            CniError::new(
-                ErrorCode::INTERNAL,
-                format!("starting {} panicked", self.delegate.name),
-            )
-        })?;
-        let running = started.inspect_err(|_error| self.did_nothing())?;
+    fn conclude(&self, running: Running) -> Result<CniResult, CniError> {
         let outcome = running.finish(self.deadline)?;
         self.delegate.judge(&outcome).inspect_err(|error| {
             if is_duplicate(error) {
-                self.did_nothing();
+                self.progress.replace(Progress::DidNothing);
             }
         })?;
         self.delegate.result_of(&outcome)
     }
 
-    fn did_nothing(&self) {
-        self.progress.replace(Progress::DidNothing);
-    }
-
     /// Lets the ADD end, if it has not, and delegates the DEL, if one is owed.
     fn take_back(&self) -> Result<(), CniError> {
         let progress = match self.progress.take() {
-            Progress::Begun(begun) => {
+            Progress::Begun(running) => {
                 // Its outcome does not matter any more, only that it is over.
-                let _outcome = self.conclude(begun);
+                let _outcome = self.conclude(running);
                 self.progress.take()
             }
             over => over,

@@ -8,7 +8,7 @@ use cni_plugin::{AttachmentRequest, Delegate, RunningAdd, Undo};
 use cni_types::{CniError, CniResult, Interface, IpCidr, MacAddr, SpecVersion};
 
 use crate::apply::bridge::{Bridge, Host};
-use crate::apply::container::{Container, Entering};
+use crate::apply::container::{Container, enter};
 use crate::apply::filter;
 use crate::apply::veth::{Veth, Wanted};
 use crate::config::{Addressing, BridgeConfig, Gateway};
@@ -25,18 +25,17 @@ const DEFAULT_MTU: u32 = 1500;
 pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
     let config = BridgeConfig::load(request)?;
     let netns = NetNs::open(&request.netns)?;
-    let entering = Entering::begin(&netns, &request.attachment.ifname)?;
-    let host = Host::open()?;
-    let mut bridge = host.ensure_bridge(&config, undo)?;
-    let inside = entering.finish()?;
+    let inside = enter(&netns, &request.attachment.ifname)?;
     // The IPAM plugin does not need the links, nor they it: it runs while they are made.
     let ipam = start_ipam(request, &config, undo)?;
+    let host = Host::open()?;
+    let mut bridge = host.ensure_bridge(&config, undo)?;
     let attachment = &request.attachment;
     let wanted = Wanted {
         config: &config,
         attachment,
         netns: &netns,
-        inside: &inside.socket,
+        inside: &inside,
     };
     let veth = host.create_veth(&wanted, &mut bridge, undo)?;
     host.configure_port(&config, attachment, &veth.pair.host, &bridge)?;
@@ -48,6 +47,7 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
         )?;
     }
     let container = Container {
+        netns: &netns,
         inside: &inside,
         link: &veth.pair.container,
         mac: veth.container_mac,
@@ -105,7 +105,7 @@ struct Attached<'a> {
 impl Attached<'_> {
     fn with_addresses(&self, ipam: RunningAdd, undo: &mut Undo) -> Result<CniResult, CniError> {
         // All that can be looked at and set before the addresses are known.
-        let prepared = self.container.prepare();
+        self.container.prepare()?;
         let site = match self.config.gateway {
             Gateway::No => None,
             Gateway::Yes | Gateway::Default => {
@@ -117,7 +117,6 @@ impl Attached<'_> {
             Some(site) => Some(site.plan(self.config, &plan.gateways)?),
             None => None,
         };
-        prepared.wait()?;
         self.container.configure(&plan)?;
         let addresses: Vec<IpCidr> = plan.addresses().collect();
         filter::add_masquerade(

@@ -100,12 +100,8 @@ fn an_announcement_replaces_what_the_neighbours_remember() {
     pair.container
         .request(&gratuitous_arp(&made.container, mac))
         .unwrap();
-    let visit = pair.container_ns.visit().unwrap();
-    let link = made.container.clone();
-    visit
-        .run(move || advertise(&link, mac, &ips))
-        .unwrap()
-        .unwrap();
+    let advertise = || advertise(&made.container, mac, &ips);
+    pair.container_ns.run(advertise).unwrap().unwrap();
     for ip in ips {
         let deadline = soon();
         while !ip_tool(&pair.host_ns, &format!("neigh show {ip}")).contains(&mac.to_string()) {

@@ -21,30 +21,6 @@ fn entering_a_namespace_leaves_the_caller_where_it_is() {
 }
 
 #[test]
-fn a_visit_runs_its_jobs_in_turn_inside_the_namespace() {
-    let pair = Pair::new();
-    let visit = pair.container_ns.visit().unwrap();
-    let inside = visit.begin(|| NetNs::current().unwrap().id().unwrap());
-    let thread = visit.begin(|| std::thread::current().id());
-    let same_thread = visit.run(|| std::thread::current().id()).unwrap();
-    assert_eq!(inside.wait().unwrap(), pair.container_ns.id().unwrap());
-    assert_eq!(thread.wait().unwrap(), same_thread);
-    assert_ne!(
-        NetNs::current().unwrap().id().unwrap(),
-        pair.container_ns.id().unwrap()
-    );
-    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        visit.run(|| panic!("inside")).unwrap();
-    }));
-    assert!(panic.is_err());
-    assert_eq!(
-        visit.run(|| 7).unwrap(),
-        7,
-        "a panic ends its job, not the visit"
-    );
-}
-
-#[test]
 fn what_is_no_namespace_is_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");

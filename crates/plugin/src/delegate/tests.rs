@@ -118,10 +118,10 @@ fn what_was_not_started_is_not_taken_back() {
     std::fs::write(plugins.dir.path().join("ipam"), "no program").unwrap();
     let mut undo = Undo::new();
     let delegate = Delegate::find(&plugins.request(), "ipam").unwrap();
-    let add = delegate
+    let error = delegate
         .start_add(Deadline::after(LONG), &mut undo)
-        .unwrap();
-    let error = undo.fail(add.finish().unwrap_err());
+        .unwrap_err();
+    let error = undo.fail(error);
     assert!(error.msg.starts_with("start /"), "{error}");
     assert!(!error.details.contains("left behind"), "{error}");
 }

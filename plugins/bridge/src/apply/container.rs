@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cni_netlink::{
-    Change, Dad, Ipv4Conf, LinkId, NetNs, NetlinkError, Pending, Route as KernelRoute, Socket,
-    Visit, add_address, advertise, gratuitous_arp, set_ipv4_conf, set_up, sysctl,
+    Change, Dad, Ipv4Conf, LinkId, NetNs, NetlinkError, Route as KernelRoute, Socket, add_address,
+    advertise, gratuitous_arp, set_ipv4_conf, set_up, sysctl,
 };
 use cni_types::{CniError, IfName, MacAddr, Route};
 
@@ -16,55 +16,23 @@ use crate::plan::Addressed;
 /// one probe of one second.
 const DAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A thread on its way into the container's namespace, to open a socket there and see whether the
-/// interface's name is free: everything else on the host can be looked at meanwhile.
-#[derive(Debug)]
-pub(crate) struct Entering {
-    visit: Visit,
-    seen: Pending<Result<(Socket, bool), NetlinkError>>,
-    ifname: IfName,
-}
-
-/// Inside the container's namespace.
-#[derive(Debug)]
-pub(crate) struct Inside {
-    visit: Visit,
-    pub(crate) socket: Socket,
-}
-
-impl Entering {
-    pub(crate) fn begin(netns: &NetNs, ifname: &IfName) -> Result<Self, CniError> {
-        let visit = netns.visit()?;
-        let name = ifname.clone();
-        let seen = visit.begin(move || {
-            let socket = Socket::open()?;
-            let is_taken = socket.find_link(&name)?.is_some();
-            Ok((socket, is_taken))
-        });
-        Ok(Self {
-            visit,
-            seen,
-            ifname: ifname.clone(),
-        })
-    }
-
-    /// A name that is taken is most likely that of a living attachment, whose addresses a second ADD
-    /// must not touch: nothing may be asked of the IPAM before this.
-    pub(crate) fn finish(self) -> Result<Inside, CniError> {
-        match self.seen.wait()?? {
-            (_, true) => Err(BridgeError::ContainerNameTaken(self.ifname).into()),
-            (socket, false) => Ok(Inside {
-                visit: self.visit,
-                socket,
-            }),
-        }
+/// A socket inside the container's namespace, where the interface's name is free.
+///
+/// A name that is taken is most likely that of a living attachment, whose addresses a second ADD
+/// must not touch: nothing may be asked of the IPAM before this.
+pub(crate) fn enter(netns: &NetNs, ifname: &IfName) -> Result<Socket, CniError> {
+    let inside = netns.socket()?;
+    match inside.find_link(ifname)? {
+        Some(_taken) => Err(BridgeError::ContainerNameTaken(ifname.clone()).into()),
+        None => Ok(inside),
     }
 }
 
 /// The container's end, from inside its namespace.
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
-    pub(crate) inside: &'a Inside,
+    pub(crate) netns: &'a NetNs,
+    pub(crate) inside: &'a Socket,
     pub(crate) link: &'a LinkId,
     pub(crate) mac: MacAddr,
     /// Whether IPv6 addresses wait for duplicate address detection.
@@ -73,18 +41,16 @@ pub(crate) struct Container<'a> {
 
 impl Container<'_> {
     /// Sets what has to be set before the link comes up; the IPAM may still be at work.
-    pub(crate) fn prepare(&self) -> Pending<()> {
-        let (ifname, detect) = (self.link.name.clone(), self.detect_duplicates);
-        self.inside
-            .visit
-            .begin(move || prepare_ipv6(&ifname, detect))
+    pub(crate) fn prepare(&self) -> Result<(), CniError> {
+        Ok(self
+            .netns
+            .run(|| prepare_ipv6(&self.link.name, self.detect_duplicates))?)
     }
 
     /// Gives it its addresses, sets it up and adds the routes, in one send.
     pub(crate) fn configure(&self, plan: &Addressed) -> Result<(), CniError> {
         if plan.has_ipv6() {
-            let ifname = self.link.name.clone();
-            self.inside.visit.run(move || enable_ipv6(&ifname))??;
+            self.netns.run(|| enable_ipv6(&self.link.name))??;
         }
         let dad = if self.detect_duplicates {
             Dad::Perform
@@ -100,18 +66,13 @@ impl Container<'_> {
         changes.push(set_up(self.link));
         let routes = plan.routes.iter();
         changes.extend(routes.map(|route| kernel_route(route, plan, self.link.index).add()));
-        Ok(self
-            .inside
-            .socket
-            .send_all(&changes)
-            .map_err(NetlinkError::from)?)
+        Ok(self.inside.send_all(&changes).map_err(NetlinkError::from)?)
     }
 
     /// Waits for duplicate address detection where it is wanted, as the reference does.
     pub(crate) fn settle(&self, plan: &Addressed) -> Result<(), CniError> {
         if self.detect_duplicates && plan.has_ipv6() {
             self.inside
-                .socket
                 .wait_dad_done(self.link, Instant::now() + DAD_TIMEOUT)?;
         }
         Ok(())
@@ -122,22 +83,18 @@ impl Container<'_> {
     pub(crate) fn announce(&self, plan: &Addressed) -> Result<(), CniError> {
         let addresses: Vec<IpAddr> = plan.addresses().map(|cidr| cidr.addr()).collect();
         if addresses.iter().any(IpAddr::is_ipv4) {
-            self.inside
-                .socket
-                .request(&gratuitous_arp(self.link, self.mac))?;
+            self.inside.request(&gratuitous_arp(self.link, self.mac))?;
         }
         if plan.has_ipv6() {
-            let (link, mac) = (self.link.clone(), self.mac);
-            self.inside
-                .visit
-                .run(move || advertise(&link, mac, &addresses))??;
+            self.netns
+                .run(|| advertise(self.link, self.mac, &addresses))??;
         }
         Ok(())
     }
 
     /// Without an IPAM it is just set up.
     pub(crate) fn set_up(&self) -> Result<(), CniError> {
-        self.inside.socket.request(&set_up(self.link))?;
+        self.inside.request(&set_up(self.link))?;
         Ok(())
     }
 }
