@@ -137,7 +137,7 @@ impl Nft {
         Ok(())
     }
 
-    /// The generation of the ruleset, for [`Transaction::generation`].
+    /// The generation of the ruleset, for a transaction that is to hold only for it.
     pub(crate) fn generation(&mut self) -> Result<u32, Cause> {
         let mut outbox = self.outbox();
         outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
