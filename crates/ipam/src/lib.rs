@@ -2,7 +2,7 @@
 //!
 //! The pure half is arithmetic: [`Range`] and [`RangeSet`] validate what a config says by the
 //! reference's rules, [`Candidates`] walks the addresses in the order in which they are offered,
-//! and [`allocate`] picks one for each set. It sees leases only through the [`Store`] seam, so
+//! and [`allocate()`] picks one for each set. It sees leases only through the [`Store`] seam, so
 //! that it is tested without a file on [`MemoryStore`].
 //!
 //! The other half is [`LeaseStore`]: leases as files, in the directory layout of the reference's
