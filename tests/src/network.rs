@@ -229,21 +229,34 @@ pub fn pools(world: &cni_testkit::World, subnets: &[&str], keys: Value) -> Value
 
 /// The routes of a namespace's main table (or as `selector` says), link-local IPv6 ones left out.
 pub fn routes(netns: &Netns, selector: &str) -> Vec<Value> {
-    let shown =
-        ["-4", "-6"].map(|family| netns.ip_json(&format!("{family} route show {selector}")));
-    let routes = shown.iter().flat_map(|routes| routes.as_array().unwrap());
+    ["-4", "-6"]
+        .iter()
+        .flat_map(|family| routes_of(netns, family, selector))
+        .collect()
+}
+
+fn routes_of(netns: &Netns, family: &str, selector: &str) -> Vec<Value> {
+    let shown = netns.ip_json(&format!("{family} route show {selector}"));
     let by_itself = |route: &&Value| {
         let dst = route["dst"].as_str().unwrap_or_default();
         !dst.starts_with("fe80:")
             && !matches!(route["type"].as_str(), Some("multicast" | "anycast"))
     };
-    routes.filter(by_itself).cloned().collect()
+    shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(by_itself)
+        .cloned()
+        .collect()
 }
 
 /// The one route to `dst`; panics when there is none or more.
 #[track_caller]
 pub fn route_to(netns: &Netns, dst: &str, selector: &str) -> Value {
-    let mut found = routes(netns, selector);
+    // A table exists for a family only when it has a route of it.
+    let family = if dst.contains(':') { "-6" } else { "-4" };
+    let mut found = routes_of(netns, family, selector);
     found.retain(|route| route["dst"] == dst);
     assert_eq!(found.len(), 1, "routes to {dst}: {found:#?}");
     found.remove(0)

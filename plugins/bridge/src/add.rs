@@ -10,6 +10,7 @@ use cni_types::{CniError, CniResult, Interface, IpCidr, MacAddr, SpecVersion};
 use crate::apply::bridge::{Bridge, Host};
 use crate::apply::container::{Container, enter};
 use crate::apply::filter;
+use crate::apply::shared::claim;
 use crate::apply::veth::{Veth, Wanted};
 use crate::config::{Addressing, BridgeConfig, Gateway};
 use crate::error::BridgeError;
@@ -25,6 +26,7 @@ const DEFAULT_MTU: u32 = 1500;
 pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
     let config = BridgeConfig::load(request)?;
     let netns = NetNs::open(&request.netns)?;
+    let _claim = claim(&request.attachment)?;
     let inside = enter(&netns, &request.attachment.ifname)?;
     // The IPAM plugin does not need the links, nor they it: it runs while they are made.
     let ipam = start_ipam(request, &config, undo)?;

@@ -1,6 +1,6 @@
 //! What can go wrong, as the runtime gets to read it.
 
-use cni_types::{ErrorCode, IfName, IpCidr, ToCniError};
+use cni_types::{Attachment, ErrorCode, IfName, IpCidr, ToCniError};
 
 /// Refusals of our own; those of the kernel, the packet filter and the delegates come as they are.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +9,8 @@ pub(crate) enum BridgeError {
     NotABridge(IfName),
     #[error("container veth name provided ({0}) already exists")]
     ContainerNameTaken(IfName),
+    #[error("another ADD of {0} is under way")]
+    AddUnderWay(Attachment),
     #[error("no free name for the host end of the veth pair")]
     NoHostName,
     #[error("IPAM plugin returned missing IP config")]
@@ -66,6 +68,7 @@ impl ToCniError for BridgeError {
         match self {
             Self::NotABridge(_) => ErrorCode::WRONG_LINK,
             Self::ContainerNameTaken(_) | Self::OtherAddress { .. } => ErrorCode::IN_USE,
+            Self::AddUnderWay(_) => ErrorCode::TRY_AGAIN,
             Self::NoHostName | Self::PortDown { .. } => ErrorCode::KERNEL,
             Self::NoAddress => ErrorCode::DELEGATE,
             Self::NoGateway(_) | Self::VlanGatewayName { .. } | Self::NoPrevResult => {

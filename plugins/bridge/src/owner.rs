@@ -58,6 +58,11 @@ pub(crate) fn alias(attachment: &Attachment) -> String {
     tags::comment(attachment)
 }
 
+/// The name of the abstract socket that one ADD of an attachment holds. It has at most 107 bytes.
+pub(crate) fn claim_name(attachment: &Attachment) -> String {
+    format!("tenon bridge ADD {}", Tag::new(attachment))
+}
+
 /// Whether a link with this alias is the attachment's host end.
 pub(crate) fn is_of_attachment(alias: Option<&str>, attachment: &Attachment) -> bool {
     alias.and_then(Tag::parse) == Some(Tag::new(attachment))

@@ -10,8 +10,15 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use cni_netlink::{LinkId, Socket};
+use cni_types::Attachment;
+
+use crate::error::BridgeError;
+use crate::owner;
 
 /// An ADD's claim on what it shares with others.
 #[derive(Debug)]
@@ -48,5 +55,21 @@ impl SharedUse {
             && host
                 .bridge_ports(bridge)
                 .is_ok_and(|ports| ports.iter().all(|port| own.contains(&port.index)))
+    }
+}
+
+/// Keeps a second ADD of the same attachment away for as long as the returned value lives, so that
+/// neither can take from the other what it takes back itself. Runtimes promise not to do this.
+///
+/// An abstract socket is of the host's namespace, leaves no file, and goes with its process.
+pub(crate) fn claim(attachment: &Attachment) -> Result<Option<UnixDatagram>, BridgeError> {
+    let address = SocketAddr::from_abstract_name(owner::claim_name(attachment));
+    match address.and_then(|address| UnixDatagram::bind_addr(&address)) {
+        Ok(claim) => Ok(Some(claim)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(BridgeError::AddUnderWay(attachment.clone()))
+        }
+        // Without Unix sockets there is no claim; the promise holds all the same.
+        Err(_) => Ok(None),
     }
 }
