@@ -156,13 +156,13 @@ impl Delegate {
         CniError::new(ErrorCode::DELEGATE, how).with_details(excerpt(said))
     }
 
-    fn result_of(&self, outcome: &Outcome) -> Result<CniResult, CniError> {
+    fn result_of(&self, stdout: &[u8]) -> Result<CniResult, CniError> {
         let rubbish = |why: String| {
             let msg = format!("{} did not answer with one result", self.name);
             CniError::new(ErrorCode::DECODE, msg)
-                .with_details(format!("{why}; it printed: {}", excerpt(&outcome.stdout)))
+                .with_details(format!("{why}; it printed: {}", excerpt(stdout)))
         };
-        let doc = Json::parse(&outcome.stdout).map_err(|error| rubbish(error.to_string()))?;
+        let doc = Json::parse(stdout).map_err(|error| rubbish(error.to_string()))?;
         CniResult::from_json(&doc, self.version).map_err(|error| {
             let error = CniError::from(error);
             rubbish(format!("{}: {}", error.msg, error.details))
@@ -171,18 +171,49 @@ impl Delegate {
 }
 
 impl RunningAdd {
-    /// Waits for the result.
+    /// Waits for the result, which is there a little before the process is gone. Whether the
+    /// process succeeded too is told by [`Self::finish`], which must follow: until then, nothing may
+    /// be done that cannot be undone.
     ///
     /// # Errors
-    /// Its own error; code 6 for anything but one result; 11 at the deadline.
-    pub fn finish(self) -> Result<CniResult, CniError> {
-        match self.progress.take() {
-            Progress::Begun(running) => self.conclude(running),
-            Progress::Ended | Progress::DidNothing => Err(CniError::new(
+    /// As [`Self::finish`].
+    pub fn result(&mut self) -> Result<CniResult, CniError> {
+        let Progress::Begun(mut running) = self.progress.take() else {
+            return Err(CniError::new(
                 ErrorCode::INTERNAL,
                 "the delegate's ADD is over already",
-            )),
+            ));
+        };
+        let heard = running.hear(self.deadline, |stdout| {
+            stdout.trim_ascii_end().ends_with(b"}")
+        });
+        let early = heard
+            .ok()
+            .and_then(|stdout| self.delegate.result_of(stdout).ok());
+        match early.filter(|result| !result.ips.is_empty()) {
+            Some(result) => {
+                self.progress.replace(Progress::Begun(running));
+                Ok(result)
+            }
+            // It is an error, or not all of it is there: then the end tells what it is.
+            None => self.conclude(running),
         }
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Its own error; code 6 for anything but one result, the one that it told before; 11 at the
+    /// deadline.
+    pub fn finish(self, told: &CniResult) -> Result<(), CniError> {
+        let Progress::Begun(running) = self.progress.take() else {
+            return Ok(());
+        };
+        if self.conclude(running)? == *told {
+            return Ok(());
+        }
+        let msg = format!("{} changed its answer", self.delegate.name);
+        Err(CniError::new(ErrorCode::DECODE, msg))
     }
 
     fn conclude(&self, running: Running) -> Result<CniResult, CniError> {
@@ -192,7 +223,7 @@ impl RunningAdd {
                 self.progress.replace(Progress::DidNothing);
             }
         })?;
-        self.delegate.result_of(&outcome)
+        self.delegate.result_of(&outcome.stdout)
     }
 
     /// Lets the ADD end, if it has not, and delegates the DEL, if one is owed.

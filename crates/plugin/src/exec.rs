@@ -5,6 +5,7 @@ mod pipes;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -93,6 +94,10 @@ pub struct Running {
     stdin: Option<ChildStdin>,
     input: Arc<[u8]>,
     written: usize,
+    heard: Heard,
+    /// Readable when the child has ended; an old kernel has none.
+    pidfd: Option<OwnedFd>,
+    exited: bool,
 }
 
 impl Running {
@@ -111,14 +116,16 @@ impl Running {
             path: name.clone(),
             source,
         })?;
-        let stdin = child.stdin.take();
         let mut running = Self {
             path: name,
             group,
+            stdin: child.stdin.take(),
+            heard: Heard::new(&mut child),
+            pidfd: pidfd_open(child.id()).ok(),
             child,
-            stdin,
             input,
             written: 0,
+            exited: false,
         };
         running
             .unblock_stdin()
@@ -127,50 +134,54 @@ impl Running {
         Ok(running)
     }
 
-    /// Waits for the end of the child, and kills it at the deadline. What its own children still
-    /// hold open is not waited for.
+    /// Waits until the child has written `enough`, or has ended, and tells what it has written to
+    /// its stdout so far.
     ///
     /// # Errors
-    /// It was not done in time or wrote without end, and has been killed; or could not be talked to.
-    pub fn finish(mut self, deadline: Deadline) -> Result<Outcome, ExecError> {
-        let mut heard = Heard::new(&mut self.child);
-        let pidfd = pidfd_open(self.child.id()).ok();
-        loop {
-            let ready = self.wait(&heard, pidfd.as_ref(), deadline)?;
+    /// As [`Self::finish`].
+    pub fn hear(
+        &mut self,
+        deadline: Deadline,
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Result<&[u8], ExecError> {
+        while !self.exited && !enough(&self.heard.stdout.bytes) {
+            let ready = self.wait(deadline)?;
             if ready.stdin {
                 self.feed().map_err(|source| self.io(source))?;
             }
-            heard.hear(&ready).map_err(|source| self.io(source))?;
-            if heard.bytes() > OUTPUT_LIMIT {
+            self.heard.hear(&ready).map_err(|source| self.io(source))?;
+            if self.heard.bytes() > OUTPUT_LIMIT {
                 return Err(ExecError::Runaway {
                     path: self.path.clone(),
                 });
             }
-            if ready.exited || (pidfd.is_none() && heard.is_closed()) {
-                break;
-            }
+            self.exited = ready.exited || (self.pidfd.is_none() && self.heard.is_closed());
         }
-        heard.drain().map_err(|source| self.io(source))?;
+        Ok(&self.heard.stdout.bytes)
+    }
+
+    /// Waits for the end of the child, and kills it at the deadline. What its own children still
+    /// hold open is not waited for.
+    ///
+    /// # Errors
+    /// It was not done in time or wrote without end, and is killed; or could not be talked to.
+    pub fn finish(mut self, deadline: Deadline) -> Result<Outcome, ExecError> {
+        self.hear(deadline, |_stdout| false)?;
+        self.heard.drain().map_err(|source| self.io(source))?;
         let status = self.child.wait().map_err(|source| self.io(source))?;
         Ok(Outcome {
             status,
-            stdout: heard.stdout.bytes,
-            stderr: heard.stderr.bytes,
+            stdout: mem::take(&mut self.heard.stdout.bytes),
+            stderr: mem::take(&mut self.heard.stderr.bytes),
         })
     }
 
-    fn wait(
-        &self,
-        heard: &Heard,
-        pidfd: Option<&OwnedFd>,
-        deadline: Deadline,
-    ) -> Result<Ready, ExecError> {
-        let stdin = self.stdin.as_ref().map(AsFd::as_fd);
+    fn wait(&self, deadline: Deadline) -> Result<Ready, ExecError> {
         let fds = [
-            stdin,
-            heard.stdout.fd(),
-            heard.stderr.fd(),
-            pidfd.map(AsFd::as_fd),
+            self.stdin.as_ref().map(AsFd::as_fd),
+            self.heard.stdout.fd(),
+            self.heard.stderr.fd(),
+            self.pidfd.as_ref().map(AsFd::as_fd),
         ];
         match poll_ready(fds, deadline) {
             Ok(Some(ready)) => Ok(ready),

@@ -105,31 +105,29 @@ struct Attached<'a> {
 }
 
 impl Attached<'_> {
-    fn with_addresses(&self, ipam: RunningAdd, undo: &mut Undo) -> Result<CniResult, CniError> {
-        // All that can be looked at and set before the addresses are known.
-        self.container.prepare()?;
+    fn with_addresses(&self, mut ipam: RunningAdd, undo: &mut Undo) -> Result<CniResult, CniError> {
+        // All that can be done and looked at before the addresses are known.
+        self.container.set_up()?;
         let site = match self.config.gateway {
             Gateway::No => None,
             Gateway::Yes | Gateway::Default => {
                 Some(self.host.observe_gateway(self.config, self.bridge, undo)?)
             }
         };
-        let plan = address(self.config, ipam.finish()?)?;
+        self.wait_for_port()?;
+        let given = ipam.result()?;
+        let plan = address(self.config, given.clone())?;
         let gateway = match &site {
             Some(site) => Some(site.plan(self.config, &plan.gateways)?),
             None => None,
         };
         self.container.configure(&plan)?;
+        ipam.finish(&given)?;
         let addresses: Vec<IpCidr> = plan.addresses().collect();
-        filter::add_masquerade(
-            self.config.masquerade,
-            &self.request.attachment,
-            &addresses,
-            undo,
-        )?;
-        self.wait_for_port()?;
+        let attachment = &self.request.attachment;
+        filter::add_masquerade(self.config.masquerade, attachment, &addresses, undo)?;
         self.container.settle(&plan)?;
-        self.container.announce(&plan)?;
+        self.container.advertise(&plan)?;
         if let Some(gateway) = &gateway {
             self.host.apply_gateway(gateway, self.bridge, undo)?;
         }
@@ -141,7 +139,7 @@ impl Attached<'_> {
 
     fn layer_two(&self) -> Result<CniResult, CniError> {
         if self.config.addressing != Addressing::Down {
-            self.container.set_up()?;
+            self.container.set_up_bare()?;
             self.wait_for_port()?;
         }
         let dns = self.config.dns.clone().unwrap_or_default();

@@ -94,6 +94,10 @@ impl Addressed {
             .or_else(|| self.ips.iter().filter(of_family).find_map(|ip| ip.gateway))
     }
 
+    pub(crate) fn has_ipv4(&self) -> bool {
+        self.ips.iter().any(|ip| !ip.address.is_ipv6())
+    }
+
     pub(crate) fn has_ipv6(&self) -> bool {
         self.ips.iter().any(|ip| ip.address.is_ipv6())
     }

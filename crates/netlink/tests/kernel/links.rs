@@ -13,7 +13,7 @@ use crate::{Pair, bridge, end, get, ifname, ip_tool, new_netns, soon, words};
 fn one_request_makes_a_pair_across_namespaces() {
     let pair = Pair::new();
     let br0 = bridge(&pair.host, "br0");
-    let (host_mac, container_mac) = (random_mac().unwrap(), random_mac().unwrap());
+    let (host_mac, container_mac) = (random_mac(), random_mac());
     let mut wanted = pair.wanted();
     wanted.host.mac = Some(host_mac);
     wanted.container.mac = Some(container_mac);
@@ -147,7 +147,7 @@ fn what_is_set_on_a_link_is_there() {
 #[test]
 fn bridges_have_what_they_were_made_with() {
     let pair = Pair::new();
-    let mac = random_mac().unwrap();
+    let mac = random_mac();
     let wanted = CreateBridge {
         name: ifname("br.0"),
         mac: Some(mac),

@@ -50,10 +50,12 @@ impl Plugins {
     fn add_and_undo(&self, timeout: Duration) -> (Result<CniResult, CniError>, String) {
         let mut undo = Undo::new();
         let delegate = Delegate::find(&self.request(), "ipam").unwrap();
-        let add = delegate
+        let mut add = delegate
             .start_add(Deadline::after(timeout), &mut undo)
             .unwrap();
-        let result = add.finish();
+        let result = add
+            .result()
+            .and_then(|result| add.finish(&result).map(|()| result));
         let _reported = undo.fail(CniError::new(ErrorCode::KERNEL, "later"));
         (result, self.commands())
     }
@@ -87,6 +89,17 @@ fn what_is_no_answer_is_said_and_quoted() {
     for (body, code, words) in [
         ("echo rubbish", 6, "rubbish"),
         ("echo '{} {}'", 6, "trailing characters"),
+        // An answer that looked whole, and more of it, and a failure after it.
+        (
+            r#"echo '{"ips": [{"address": "10.0.0.2/24"}]}'; sleep 0.2; echo '{}'"#,
+            6,
+            "trailing characters",
+        ),
+        (
+            r#"echo '{"ips": [{"address": "10.0.0.2/24"}]}'; sleep 0.2; exit 3"#,
+            130,
+            "10.0.0.2",
+        ),
         ("true", 6, "it printed: \"\""),
         ("echo '{\"cniVersion\": \"7.0.0\"}'", 6, "7.0.0"),
         ("echo oops >&2; exit 3", 130, "oops"),

@@ -47,6 +47,30 @@ fn a_hanging_child_is_killed_at_the_deadline() {
 }
 
 #[test]
+fn what_was_said_is_there_before_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = script(&dir, "echo one; read line; echo $line; exit 5");
+    let mut running =
+        Running::start::<&str>(&path, &[], b"two\n".as_slice().into(), Group::Ours).unwrap();
+    let heard = running
+        .hear(Deadline::after(LONG), |stdout| stdout.ends_with(b"one\n"))
+        .unwrap();
+    assert!(heard.starts_with(b"one\n"));
+    let outcome = running.finish(Deadline::after(LONG)).unwrap();
+    assert_eq!(
+        (outcome.stdout.as_slice(), outcome.status.code()),
+        (b"one\ntwo\n".as_slice(), Some(5))
+    );
+    let mut silent =
+        Running::start::<&str>(&script(&dir, "exit 0"), &[], [].into(), Group::Ours).unwrap();
+    assert_eq!(
+        silent.hear(Deadline::after(LONG), |_| false).unwrap(),
+        b"",
+        "its end ends the wait"
+    );
+}
+
+#[test]
 fn closing_stdout_is_not_the_end() {
     let outcome = run("exec >&- 2>&-; sleep 0.1; exit 4", b"", LONG).unwrap();
     assert_eq!(outcome.status.code(), Some(4));

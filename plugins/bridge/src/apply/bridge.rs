@@ -71,7 +71,7 @@ impl Host {
     ) -> Result<Bridge, NetlinkError> {
         // An address that is given stays; one that the kernel chooses follows the ports, and the
         // containers' neighbour caches would be wrong after each change.
-        let mac = random_mac().ok();
+        let mac = Some(random_mac());
         let id = self.socket.create_bridge(&CreateBridge {
             name: config.bridge.clone(),
             mac,

@@ -40,14 +40,19 @@ pub(crate) struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// Sets what has to be set before the link comes up; the IPAM may still be at work.
-    pub(crate) fn prepare(&self) -> Result<(), CniError> {
-        Ok(self
-            .netns
-            .run(|| prepare_ipv6(&self.link.name, self.detect_duplicates))?)
+    /// Sets it up, and before that what has to be set before. This needs no addresses: the IPAM may
+    /// still be at work.
+    pub(crate) fn set_up(&self) -> Result<(), CniError> {
+        self.netns
+            .run(|| prepare_ipv6(&self.link.name, self.detect_duplicates))?;
+        // The kernel is to tell the neighbours of addresses when the link comes up again.
+        let notify = set_ipv4_conf(self.link, &[(Ipv4Conf::ArpNotify, 1)]);
+        let changes = [notify, set_up(self.link)];
+        Ok(self.inside.send_all(&changes).map_err(NetlinkError::from)?)
     }
 
-    /// Gives it its addresses, sets it up and adds the routes, in one send.
+    /// Gives it its addresses and routes and tells the neighbours, who may remember whoever had the
+    /// addresses before: in one send. Its port must be forwarding, or nobody hears it.
     pub(crate) fn configure(&self, plan: &Addressed) -> Result<(), CniError> {
         if plan.has_ipv6() {
             self.netns.run(|| enable_ipv6(&self.link.name))??;
@@ -57,15 +62,15 @@ impl Container<'_> {
         } else {
             Dad::Skip
         };
-        // The kernel is to tell the neighbours when the link comes up, now and later.
-        let mut changes: Vec<Change> = vec![set_ipv4_conf(self.link, &[(Ipv4Conf::ArpNotify, 1)])];
-        changes.extend(
-            plan.addresses()
-                .map(|cidr| add_address(self.link, cidr, dad)),
-        );
-        changes.push(set_up(self.link));
+        let addresses = plan
+            .addresses()
+            .map(|cidr| add_address(self.link, cidr, dad));
         let routes = plan.routes.iter();
-        changes.extend(routes.map(|route| kernel_route(route, plan, self.link.index).add()));
+        let routes = routes.map(|route| kernel_route(route, plan, self.link.index).add());
+        let mut changes: Vec<Change> = addresses.chain(routes).collect();
+        if plan.has_ipv4() {
+            changes.push(gratuitous_arp(self.link, self.mac));
+        }
         Ok(self.inside.send_all(&changes).map_err(NetlinkError::from)?)
     }
 
@@ -78,14 +83,10 @@ impl Container<'_> {
         Ok(())
     }
 
-    /// Tells the neighbours, who may remember whoever had the addresses before. The port must be
-    /// forwarding.
-    pub(crate) fn announce(&self, plan: &Addressed) -> Result<(), CniError> {
-        let addresses: Vec<IpAddr> = plan.addresses().map(|cidr| cidr.addr()).collect();
-        if addresses.iter().any(IpAddr::is_ipv4) {
-            self.inside.request(&gratuitous_arp(self.link, self.mac))?;
-        }
+    /// Tells the neighbours of the IPv6 addresses, once they are nobody else's.
+    pub(crate) fn advertise(&self, plan: &Addressed) -> Result<(), CniError> {
         if plan.has_ipv6() {
+            let addresses: Vec<IpAddr> = plan.addresses().map(|cidr| cidr.addr()).collect();
             self.netns
                 .run(|| advertise(self.link, self.mac, &addresses))??;
         }
@@ -93,7 +94,7 @@ impl Container<'_> {
     }
 
     /// Without an IPAM it is just set up.
-    pub(crate) fn set_up(&self) -> Result<(), CniError> {
+    pub(crate) fn set_up_bare(&self) -> Result<(), CniError> {
         self.inside.request(&set_up(self.link))?;
         Ok(())
     }

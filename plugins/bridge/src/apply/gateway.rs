@@ -168,12 +168,12 @@ impl Host {
         let mut request = CreateVeth {
             host: VethEnd {
                 name: name.clone(),
-                mac: random_mac().ok(),
+                mac: Some(random_mac()),
             },
             host_up: true,
             container: VethEnd {
                 name: name.clone(),
-                mac: random_mac().ok(),
+                mac: Some(random_mac()),
             },
             netns: None,
             mtu: config.mtu,

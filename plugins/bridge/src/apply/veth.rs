@@ -5,7 +5,7 @@ use cni_netlink::{
     add_vlans, delete_link, delete_vlans, random_mac, set_alias, set_port,
 };
 use cni_plugin::Undo;
-use cni_types::{Attachment, CniError, ErrorCode, IfName, MacAddr};
+use cni_types::{Attachment, CniError, IfName, MacAddr};
 
 use super::bridge::{Bridge, Host, ignore_gone, no_name_left};
 use crate::config::BridgeConfig;
@@ -44,8 +44,8 @@ impl Host {
         bridge: &mut Bridge,
         undo: &mut Undo,
     ) -> Result<Veth, CniError> {
-        let host_mac = new_mac()?;
-        let container_mac = wanted.config.mac.map_or_else(new_mac, Ok)?;
+        let host_mac = random_mac();
+        let container_mac = wanted.config.mac.unwrap_or_else(random_mac);
         let mut request = CreateVeth {
             host: VethEnd {
                 name: host_name(wanted, 0)?,
@@ -143,11 +143,6 @@ fn port_error(error: NetlinkError, config: &BridgeConfig) -> CniError {
         return BridgeError::Unsupported { key, source: error }.into();
     }
     error.into()
-}
-
-fn new_mac() -> Result<MacAddr, CniError> {
-    random_mac()
-        .map_err(|error| CniError::new(ErrorCode::IO, format!("choose a MAC address: {error}")))
 }
 
 fn host_name(wanted: &Wanted<'_>, attempt: u8) -> Result<IfName, CniError> {
