@@ -12,8 +12,8 @@ use cni_types::MacAddr;
 /// `/dev/urandom`, with seven.
 #[must_use]
 pub fn random_mac() -> MacAddr {
-    let [a, b, c, d, e, f, _, _] = RandomState::new().hash_one(()).to_ne_bytes();
-    MacAddr::local_from([a, b, c, d, e, f])
+    let [random @ .., _, _] = RandomState::new().hash_one(()).to_ne_bytes();
+    MacAddr::local_from(random)
 }
 
 #[cfg(test)]
