@@ -38,9 +38,12 @@ Examples:
   cnitool gc pods --dry-run           what belongs to no namespace any more
   cnitool version pods                do the plugins speak the network's version?";
 
+/// What `--version` tells, with the name of the suite.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (Tenon)");
+
 /// Adds, checks and removes network interfaces by CNI configurations.
 #[derive(Debug, Parser)]
-#[command(name = "cnitool", version, about, after_help = EXAMPLES)]
+#[command(name = "cnitool", version = VERSION, about, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
