@@ -480,7 +480,7 @@ fn status_is_the_ipams() {
     status(&conf).expect_silent_ok();
     status(&switch("1.1.0")).expect_silent_ok();
     let missing = switch("1.1.0").ipam(json!({"type": "no-such-ipam"}));
-    let error = status(&missing).expect_any_error();
+    let error = status(&missing).expect_error(50);
     assert!(
         error["msg"].as_str().unwrap().contains("no-such-ipam"),
         "{error}"

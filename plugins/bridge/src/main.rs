@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use cni_plugin::{
     AttachmentRequest, DelRequest, Delegate, GcRequest, Plugin, PluginInfo, Request, Undo,
 };
-use cni_types::{CniError, CniResult, Command, SpecVersion};
+use cni_types::{CniError, CniResult, Command, ErrorCode, SpecVersion};
 
 struct Bridge;
 
@@ -43,12 +43,14 @@ impl Plugin for Bridge {
     }
 
     fn status(&self, request: &Request) -> Result<(), CniError> {
-        match config::ipam_type(&request.config) {
-            Some(ipam) => {
-                Delegate::find(request, ipam)?.run(Command::Status, request.delegate_deadline())
-            }
-            None => Ok(()),
-        }
+        let Some(ipam) = config::ipam_type(&request.config) else {
+            return Ok(());
+        };
+        let delegate = Delegate::find(request, ipam).map_err(|missing| CniError {
+            code: ErrorCode::NOT_AVAILABLE,
+            ..missing
+        })?;
+        delegate.run(Command::Status, request.delegate_deadline())
     }
 }
 
