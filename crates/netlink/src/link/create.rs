@@ -1,7 +1,9 @@
 //! Making links, each with everything it is to have in one request.
 
 use cni_types::{IfName, MacAddr};
-use netlink_packet_route::link::{InfoBridge, InfoData, InfoKind, InfoVeth, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage,
+};
 use nix::libc;
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 use std::os::fd::{AsFd, AsRawFd};
@@ -76,6 +78,9 @@ pub struct CreateVeth {
     pub netns: Option<NetNs>,
     /// The MTU of both ends in bytes.
     pub mtu: Option<u32>,
+    /// How many queues each end has for each direction; the kernel gives it as many as there can be
+    /// processors.
+    pub queues: Option<u32>,
     /// The index of the bridge that the host end becomes a port of.
     pub master: Option<u32>,
 }
@@ -90,6 +95,7 @@ impl CreateVeth {
         if let Some(master) = self.master {
             builder = builder.controller(master);
         }
+        let builder = with_queues(builder, self.queues);
         let message = common(builder, self.host.mac, self.mtu, self.host_up).build();
         let subject = format!("{} and {}", self.host.name, self.container.name);
         Change::new(Op::CreateVeth, subject, libc::RTM_NEWLINK, CREATE, &message)
@@ -102,7 +108,7 @@ impl CreateVeth {
         if let Some(ns) = &self.netns {
             builder = builder.setns_by_fd(ns.as_fd().as_raw_fd());
         }
-        common(builder, end.mac, self.mtu, false).build()
+        common(with_queues(builder, self.queues), end.mac, self.mtu, false).build()
     }
 }
 
@@ -198,6 +204,15 @@ impl Socket {
         }
         self.find_link(name)?
             .ok_or_else(|| change.failed(Cause::refused(libc::ENODEV)))
+    }
+}
+
+fn with_queues<T>(builder: LinkMessageBuilder<T>, queues: Option<u32>) -> LinkMessageBuilder<T> {
+    match queues {
+        Some(queues) => builder
+            .append_extra_attribute(LinkAttribute::NumTxQueues(queues))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(queues)),
+        None => builder,
     }
 }
 

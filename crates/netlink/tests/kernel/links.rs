@@ -10,6 +10,18 @@ use cni_types::MacAddr;
 use crate::{Pair, bridge, end, get, ifname, ip_tool, new_netns, soon, words};
 
 #[test]
+fn a_pair_has_as_many_queues_as_asked_for() {
+    let pair = Pair::new();
+    let mut wanted = pair.wanted();
+    wanted.queues = Some(3);
+    pair.host.create_veth(&wanted).unwrap();
+    for (ns, name) in [(&pair.host_ns, "veth0"), (&pair.container_ns, "eth0")] {
+        let shown = ip_tool(ns, &format!("-d link show dev {name}"));
+        assert!(shown.contains("numtxqueues 3 numrxqueues 3"), "{shown}");
+    }
+}
+
+#[test]
 fn one_request_makes_a_pair_across_namespaces() {
     let pair = Pair::new();
     let br0 = bridge(&pair.host, "br0");

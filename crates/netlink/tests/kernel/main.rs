@@ -65,6 +65,7 @@ impl Pair {
         CreateVeth {
             host: end("veth0"),
             host_up: true,
+            queues: None,
             container: end("eth0"),
             netns: Some(self.container_ns.clone()),
             mtu: None,

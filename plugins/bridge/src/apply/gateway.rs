@@ -8,6 +8,7 @@ use cni_plugin::Undo;
 use cni_types::{CniError, IfName, Interface, IpCidr};
 
 use super::bridge::{Bridge, Host, ignore_gone, no_name_left};
+use super::veth::VETH_QUEUES;
 use crate::config::BridgeConfig;
 use crate::error::BridgeError;
 use crate::owner;
@@ -171,6 +172,7 @@ impl Host {
                 mac: Some(random_mac()),
             },
             host_up: true,
+            queues: Some(VETH_QUEUES),
             container: VethEnd {
                 name: name.clone(),
                 mac: Some(random_mac()),
