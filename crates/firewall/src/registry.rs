@@ -154,7 +154,10 @@ impl Registry {
         let limit = nft.limit();
         let (places, comment) = elements;
         loop {
-            let seen = self.look_up(nft, sets, places)?;
+            let mut seen = self.look_up(nft, sets, places)?;
+            if !seen.is_ready() {
+                seen = self.look_up_settled(nft, sets, places)?;
+            }
             let transaction = if seen.is_ready() {
                 self.plan_elements(places, comment)
             } else {
@@ -165,6 +168,24 @@ impl Registry {
                 // Without a generation, somebody may have come in between.
                 Err(cause) if transaction.generation.is_none() && is_surprise(&cause) => {}
                 other => return other,
+            }
+            limit.retry()?;
+        }
+    }
+
+    /// Looks until what is seen is certain to be of the generation that it comes with.
+    fn look_up_settled(
+        &self,
+        nft: &mut Nft,
+        sets: &[&str],
+        places: &[Place],
+    ) -> Result<Seen, Cause> {
+        let limit = nft.limit();
+        loop {
+            let generation = nft.generation()?;
+            let seen = self.look_up(nft, sets, places)?;
+            if seen.generation == generation {
+                return Ok(seen);
             }
             limit.retry()?;
         }
@@ -188,18 +209,22 @@ impl Registry {
         owner: Tag,
         places: &[Place],
     ) -> Result<usize, Cause> {
-        let limit = nft.limit();
-        loop {
-            let seen = match self.look_up(nft, &[], places) {
-                Err(cause) if cause.is_unsupported() => return Ok(0),
-                other => other?,
-            };
-            let condemned: Vec<Place> = places
-                .iter()
-                .zip(&seen.elements)
+        let condemned = |seen: &Seen| -> Vec<Place> {
+            let found = places.iter().zip(&seen.elements);
+            found
                 .filter(|(_, found)| found.as_ref().and_then(tag_of) == Some(owner))
                 .map(|(place, _)| place.clone())
-                .collect();
+                .collect()
+        };
+        match self.look_up(nft, &[], places) {
+            Err(cause) if cause.is_unsupported() => return Ok(0),
+            Ok(seen) if condemned(&seen).is_empty() => return Ok(0),
+            other => drop(other?),
+        }
+        let limit = nft.limit();
+        loop {
+            let seen = self.look_up_settled(nft, &[], places)?;
+            let condemned = condemned(&seen);
             if condemned.is_empty() {
                 return Ok(0);
             }

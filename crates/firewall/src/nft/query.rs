@@ -43,9 +43,8 @@ impl Nft {
     /// in the same exchange.
     ///
     /// What the answers are used for is committed on condition of the generation: whatever changed
-    /// since then has raised it. (The kernel raises it a few instructions before the change becomes
-    /// visible. Whoever reads just then has the old state under the new number; there is no way for
-    /// a reader to tell.)
+    /// since then has raised it. The kernel raises it a little before the change becomes visible,
+    /// though: the answers are certain only if [`Self::generation`] gave the same number before.
     pub(crate) fn look_up(
         &mut self,
         table: Table,
@@ -138,7 +137,17 @@ impl Nft {
     }
 
     /// The generation of the ruleset, for a transaction that is to hold only for it.
+    ///
+    /// A commit raises it before its changes are visible (`nf_tables_commit`), and who reads in
+    /// between has the old state under the new number. An empty batch waits for the mutex that
+    /// commits hold, and changes nothing: what is read after it is of this generation or later.
     pub(crate) fn generation(&mut self) -> Result<u32, Cause> {
+        let generation = self.read_generation()?;
+        self.wait_for_commit()?;
+        Ok(generation)
+    }
+
+    fn read_generation(&mut self) -> Result<u32, Cause> {
         let mut outbox = self.outbox();
         outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
         let mut generation = 0;

@@ -96,6 +96,18 @@ impl Nft {
         self.read_batch_replies(transaction, begin)
     }
 
+    /// Returns when no commit is in progress any more. There is no reply.
+    pub(super) fn wait_for_commit(&mut self) -> Result<(), Cause> {
+        let nothing = Transaction {
+            generation: None,
+            changes: Vec::new(),
+        };
+        let mut outbox = self.outbox();
+        nothing.write(&mut outbox);
+        self.next = outbox.next;
+        self.main.send(&outbox.bytes)
+    }
+
     /// Errors of single changes come in their order and before the acknowledgement of the last one;
     /// an error of the batch as a whole answers its begin message, and then nothing need follow.
     fn read_batch_replies(&mut self, transaction: &Transaction, begin: u32) -> Result<(), Cause> {
