@@ -102,13 +102,17 @@ impl CniError {
         self
     }
 
-    /// One error out of several, for the commands that go on after a failure (DEL, GC). The
-    /// first gives code and message.
-    #[must_use]
-    pub fn collect(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+    /// Success if there is no error, and one error out of several otherwise, for the commands that go
+    /// on after a failure (DEL, GC). The first gives code and message.
+    ///
+    /// # Errors
+    /// There are any.
+    pub fn collect(errors: impl IntoIterator<Item = Self>) -> Result<(), Self> {
         let mut errors = errors.into_iter();
-        let first = errors.next()?;
-        Some(errors.fold(first, |all, next| all.and(format_args!("also: {next}"))))
+        let Some(first) = errors.next() else {
+            return Ok(());
+        };
+        Err(errors.fold(first, |all, next| all.and(format_args!("also: {next}"))))
     }
 }
 
@@ -190,10 +194,10 @@ mod tests {
             CniError::new(ErrorCode::IO, "a"),
             CniError::new(ErrorCode::KERNEL, "b").with_details("c"),
         ])
-        .unwrap();
+        .unwrap_err();
         assert_eq!((all.code, all.msg.as_str()), (ErrorCode::IO, "a"));
         assert_eq!(all.details, "also: b; c");
-        assert_eq!(CniError::collect([]), None);
+        assert_eq!(CniError::collect([]), Ok(()));
     }
 
     #[test]

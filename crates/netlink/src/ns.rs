@@ -146,6 +146,18 @@ impl NetNs {
         })
     }
 
+    /// The same for whoever takes something down, to whom a namespace that is gone is no error. A
+    /// plain file at the path counts as gone: an undone bind mount leaves the file it covered.
+    ///
+    /// # Errors
+    /// The path cannot be opened for another reason.
+    pub fn open_if_there(path: impl AsRef<Path>) -> Result<Option<Self>, NetNsError> {
+        match Self::open(path) {
+            Err(error) if error.is_gone() || error.is_not_namespace() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// The namespace that the calling thread is in.
     ///
     /// # Errors

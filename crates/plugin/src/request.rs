@@ -108,14 +108,6 @@ pub struct GcRequest {
 }
 
 impl GcRequest {
-    /// Whether the attachment is to be kept.
-    #[must_use]
-    pub fn is_valid(&self, container_id: &str, ifname: &str) -> bool {
-        self.valid
-            .iter()
-            .any(|valid| valid.container_id == container_id && valid.ifname == ifname)
-    }
-
     /// The attachments to keep, as far as their names are ones that an attachment can have.
     pub fn valid_attachments(&self) -> impl Iterator<Item = Attachment> {
         self.valid.iter().filter_map(|valid| {

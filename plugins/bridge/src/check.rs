@@ -5,7 +5,7 @@ mod links;
 use cni_firewall::{Nft, iptables, masquerade, reference, spoofcheck};
 use cni_netlink::{LinkId, NetNs, RouteFilter, Socket, sysctl};
 use cni_plugin::{AttachmentRequest, Delegate};
-use cni_types::{CniError, CniResult, Command, ErrorCode, IpCidr};
+use cni_types::{CniError, CniResult, Command, IpCidr};
 
 use crate::add::binding;
 use crate::apply::container::kernel_route;
@@ -60,7 +60,7 @@ impl Attachment<'_> {
         }
         self.check_spoof_check(&links, &mut found)?;
         let found = found.into_iter().map(CniError::from);
-        CniError::collect(found).map_or(Ok(()), Err)
+        CniError::collect(found)
     }
 
     /// The container's addresses in the result: those of other attachments in the same chain are
@@ -232,7 +232,5 @@ fn check_forwarding(v6: bool, found: &mut Mismatches) {
 
 /// The error of something without which there is nothing else to look at.
 pub(crate) fn fatal(what: impl Into<String>, found: impl Into<String>) -> CniError {
-    let error = CniError::from(BridgeError::mismatch(what, found));
-    debug_assert_eq!(error.code, ErrorCode::CHECK_FAILED);
-    error
+    BridgeError::mismatch(what, found).into()
 }

@@ -17,7 +17,7 @@ pub(crate) fn collect(request: &GcRequest) -> Result<(), CniError> {
         collect_rules(request, &valid),
         collect_addresses(request),
     ];
-    CniError::collect(outcomes.into_iter().filter_map(Result::err)).map_or(Ok(()), Err)
+    CniError::collect(outcomes.into_iter().filter_map(Result::err))
 }
 
 fn collect_links(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniError> {
@@ -33,7 +33,7 @@ fn collect_links(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniErr
             );
         }
     }
-    CniError::collect(errors).map_or(Ok(()), Err)
+    CniError::collect(errors)
 }
 
 fn collect_rules(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniError> {
@@ -43,7 +43,7 @@ fn collect_rules(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniErr
     let spoof_check = spoofcheck::gc(&mut nft, network, valid);
     let chains = iptables::gc(&mut nft, network, valid);
     let errors = [masquerade.err(), spoof_check.err(), chains.err()];
-    CniError::collect(errors.into_iter().flatten().map(CniError::from)).map_or(Ok(()), Err)
+    CniError::collect(errors.into_iter().flatten().map(CniError::from))
 }
 
 fn collect_addresses(request: &GcRequest) -> Result<(), CniError> {

@@ -36,7 +36,7 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     errors.extend(remove_host_end(&request.attachment, &prev_result).err());
     drop(filter);
     errors.extend(release_addresses(request).err());
-    CniError::collect(errors).map_or(Ok(()), Err)
+    CniError::collect(errors)
 }
 
 /// The container's end of the veth pair, and its addresses.
@@ -50,10 +50,8 @@ fn find_container_end(request: &DelRequest) -> Result<Option<ContainerEnd>, CniE
     let Some(path) = &request.netns else {
         return Ok(None);
     };
-    let netns = match NetNs::open(path) {
-        // An unmounted namespace leaves a plain file behind.
-        Err(error) if error.is_gone() || error.is_not_namespace() => return Ok(None),
-        other => other?,
+    let Some(netns) = NetNs::open_if_there(path)? else {
+        return Ok(None);
     };
     let inside = netns.socket()?;
     match inside.find_link(&request.attachment.ifname)? {

@@ -119,7 +119,7 @@ pub(crate) fn gc(request: &GcRequest) -> Result<(), CniError> {
 
 fn complete(removed: Removed) -> Result<(), CniError> {
     let errors = removed.errors.into_iter().map(CniError::from);
-    CniError::collect(errors).map_or(Ok(()), Err)
+    CniError::collect(errors)
 }
 
 /// The attachments to keep, to be looked up once for each lease.

@@ -41,10 +41,8 @@ impl Plugin for Loopback {
         let Some(path) = &request.netns else {
             return Ok(());
         };
-        let netns = match NetNs::open(path) {
-            // An unmounted namespace leaves a plain file behind.
-            Err(error) if error.is_gone() || error.is_not_namespace() => return Ok(()),
-            other => other?,
+        let Some(netns) = NetNs::open_if_there(path)? else {
+            return Ok(());
         };
         let inside = netns.socket()?;
         inside.request(&set_down(&find(&inside)?.id()))?;

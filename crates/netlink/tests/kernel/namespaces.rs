@@ -12,6 +12,11 @@ use crate::{Pair, end, new_netns};
 fn entering_a_namespace_leaves_the_caller_where_it_is() {
     let (before, other) = (NetNs::current().unwrap(), new_netns());
     assert!(!before.same_as(&other).unwrap());
+    assert!(
+        NetNs::open_if_there("/proc/thread-self/ns/net")
+            .unwrap()
+            .is_some()
+    );
     let inside = other.run(|| NetNs::current().unwrap()).unwrap();
     assert!(inside.same_as(&other).unwrap());
     assert_eq!(inside.id().unwrap(), other.id().unwrap());
@@ -39,6 +44,7 @@ fn what_is_no_namespace_is_not_opened() {
     {
         let error = NetNs::open(path).unwrap_err();
         assert!(error.is_not_namespace() && !error.is_gone(), "{error:?}");
+        assert!(NetNs::open_if_there(path).unwrap().is_none());
         assert!(
             error
                 .to_string()
@@ -48,6 +54,7 @@ fn what_is_no_namespace_is_not_opened() {
     for path in ["/run/netns/no-such-namespace", "/dev/null/x"] {
         let error = NetNs::open(path).unwrap_err();
         assert!(error.is_gone() && !error.is_not_namespace(), "{error:?}");
+        assert!(NetNs::open_if_there(path).unwrap().is_none());
         assert_eq!(error.to_string(), format!("failed to open netns {path:?}"));
     }
 }
