@@ -56,6 +56,19 @@ impl Json {
         .map_err(|error| JsonError::new(error.to_string()))
     }
 
+    /// Parses the first document of a text, whatever follows it, as a stream is read.
+    ///
+    /// # Errors
+    /// There is none, or the first one is not JSON.
+    pub fn parse_first(text: &[u8]) -> Result<Self, JsonError> {
+        let text = String::from_utf8_lossy(text);
+        serde_json::Deserializer::from_str(&text)
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Err(de::Error::custom("there is no JSON document")))
+            .map_err(|error: serde_json::Error| JsonError::new(error.to_string()))
+    }
+
     /// Decodes into a type by Go's rules.
     ///
     /// # Errors

@@ -117,3 +117,16 @@ fn set_and_remove_take_every_spelling() {
     doc.remove("X");
     assert_eq!(doc.to_string(), r#"{"prevResult":true}"#);
 }
+
+#[test]
+fn the_first_document_of_a_stream() {
+    let first = |text: &str| Json::parse_first(text.as_bytes());
+    assert_eq!(
+        first(r#"{"a": 1}{"a": 2}"#).unwrap().to_string(),
+        r#"{"a":1}"#
+    );
+    assert_eq!(first("null <html>"), Ok(Json::Null));
+    for text in ["", "  ", "<html>", r#"{"a": "#] {
+        assert!(first(text).is_err(), "{text:?}");
+    }
+}

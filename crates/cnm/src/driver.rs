@@ -1,0 +1,172 @@
+//! The two driver interfaces.
+//!
+//! A driver is asked in the words of the wire, whether it is built in or a program that serves
+//! HTTP, so that the controller is the same for both and a recorded conversation tests either. Each
+//! call has a deadline of its own: what waits inside gives up by then.
+
+use std::time::Instant;
+
+use crate::error::DriverError;
+use crate::wire::{ipam, network};
+
+/// What a call gives.
+pub type Outcome<T> = Result<T, DriverError>;
+
+/// Who makes networks and endpoints.
+///
+/// The order of the calls is the controller's business. `delete_*`, `leave` and `revoke` may come
+/// for what is not there (any more).
+pub trait NetworkDriver {
+    /// How errors name it, as in "network driver weave".
+    fn title(&self) -> String;
+
+    /// What it is and wants.
+    ///
+    /// # Errors
+    /// It cannot be had, or does not implement network drivers.
+    fn capabilities(&self, deadline: Instant) -> Outcome<network::Capabilities>;
+
+    /// Whether a network with these options needs gateways out of its pools. Called only if its
+    /// capabilities say so.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn check_gateway_allocation(
+        &self,
+        request: &network::GwAllocCheckRequest,
+        deadline: Instant,
+    ) -> Outcome<network::GwAllocCheckReply>;
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn create_network(
+        &self,
+        request: &network::CreateNetworkRequest,
+        deadline: Instant,
+    ) -> Outcome<()>;
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn delete_network(&self, request: &network::NetworkRequest, deadline: Instant) -> Outcome<()>;
+
+    /// Makes an endpoint.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn create_endpoint(
+        &self,
+        request: &network::CreateEndpointRequest,
+        deadline: Instant,
+    ) -> Outcome<network::CreateEndpointReply>;
+
+    /// What it has to tell of an endpoint.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn endpoint_info(
+        &self,
+        request: &network::EndpointRequest,
+        deadline: Instant,
+    ) -> Outcome<network::EndpointInfoReply>;
+
+    /// Removes an endpoint.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn delete_endpoint(&self, request: &network::EndpointRequest, deadline: Instant)
+    -> Outcome<()>;
+
+    /// Joins an endpoint to a sandbox. Moving the link there is not the driver's business.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn join(
+        &self,
+        request: &network::JoinRequest,
+        deadline: Instant,
+    ) -> Outcome<network::JoinReply>;
+
+    /// Takes an endpoint out of its sandbox.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn leave(&self, request: &network::EndpointRequest, deadline: Instant) -> Outcome<()>;
+
+    /// Connects an endpoint that provides its sandbox's gateway with the world, and publishes ports.
+    ///
+    /// # Errors
+    /// The call failed; [`DriverError::is_not_implemented`] is no failure.
+    fn program_external_connectivity(
+        &self,
+        request: &network::ProgramRequest,
+        deadline: Instant,
+    ) -> Outcome<()>;
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// The call failed; [`DriverError::is_not_implemented`] is no failure.
+    fn revoke_external_connectivity(
+        &self,
+        request: &network::EndpointRequest,
+        deadline: Instant,
+    ) -> Outcome<()>;
+}
+
+/// Who gives addresses.
+pub trait IpamDriver {
+    /// How errors name it, as in "IPAM driver weavemesh".
+    fn title(&self) -> String;
+
+    /// What it wants. A driver that cannot tell wants nothing.
+    ///
+    /// # Errors
+    /// It cannot be had, or does not implement IPAM drivers.
+    fn capabilities(&self, deadline: Instant) -> Outcome<ipam::Capabilities>;
+
+    /// The address spaces that networks are in unless they say otherwise.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn default_address_spaces(&self, deadline: Instant) -> Outcome<ipam::AddressSpaces>;
+
+    /// Gets a pool.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn request_pool(
+        &self,
+        request: &ipam::RequestPoolRequest,
+        deadline: Instant,
+    ) -> Outcome<ipam::RequestPoolReply>;
+
+    /// Gives a pool back.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn release_pool(&self, request: &ipam::ReleasePoolRequest, deadline: Instant) -> Outcome<()>;
+
+    /// Gets an address.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn request_address(
+        &self,
+        request: &ipam::RequestAddressRequest,
+        deadline: Instant,
+    ) -> Outcome<ipam::RequestAddressReply>;
+
+    /// Gives an address back.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn release_address(
+        &self,
+        request: &ipam::ReleaseAddressRequest,
+        deadline: Instant,
+    ) -> Outcome<()>;
+}

@@ -1,0 +1,21 @@
+//! The Container Network Model, as Docker's libnetwork has it, without Docker.
+//!
+//! In this model a *sandbox* is a container's network namespace, an *endpoint* joins it to a
+//! *network*, a network is made by a *driver* and gets its addresses from an *IPAM driver*; a
+//! *controller* calls both in a certain order and puts the interface into the sandbox. Drivers are
+//! built in or programs that serve HTTP.
+//!
+//! - [`driver`][]: the two driver interfaces, as traits.
+//! - [`wire`][]: what goes over HTTP, in both directions.
+//! - [`ids`][]: how networks and endpoints are identified.
+//!
+//! Whoever calls a driver says by when it has to answer; nothing here waits longer.
+
+pub mod driver;
+mod error;
+pub mod ids;
+pub mod wire;
+
+pub use driver::{IpamDriver, NetworkDriver};
+pub use error::{Cause, DriverError, Method};
+pub use ids::{EndpointId, NetworkId};
