@@ -16,7 +16,8 @@ pub use self::conf::{Ipv4Conf, set_ipv4_conf};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
 pub use self::port::{PortFlags, set_port};
 pub use self::set::{
-    delete_link, set_alias, set_down, set_mac, set_master, set_mtu, set_promiscuous, set_up,
+    add_alt_name, delete_alt_name, delete_link, move_link, rename_link, set_alias, set_down,
+    set_mac, set_master, set_mtu, set_promiscuous, set_up,
 };
 #[cfg(test)]
 pub(crate) use self::vlan::parse as parse_vlans;
@@ -135,6 +136,8 @@ pub struct Link {
     pub operstate: OperState,
     /// The alias, free text.
     pub alias: Option<String>,
+    /// More names, by which the kernel finds it as well.
+    pub alt_names: Vec<String>,
     /// Set for a bridge port.
     pub port: Option<BridgePort>,
     /// Set for a bridge.
@@ -197,6 +200,7 @@ impl Link {
             peer_netns: None,
             operstate: OperState::Unknown,
             alias: None,
+            alt_names: Vec::new(),
             port: None,
             bridge: None,
         })
@@ -219,6 +223,10 @@ impl Link {
                 self.operstate = value.first().copied().unwrap_or(0).into();
             }
             libc::IFLA_IFALIAS => self.alias = Some(text_of(value)),
+            libc::IFLA_PROP_LIST => {
+                let names = Attrs::new(value).filter(|(kind, _)| *kind == libc::IFLA_ALT_IFNAME);
+                self.alt_names = names.map(|(_, name)| text_of(name)).collect();
+            }
             libc::IFLA_LINKINFO => self.take_info(value),
             _ => {}
         }
@@ -281,6 +289,23 @@ impl Socket {
         let mut text = name.as_str().as_bytes().to_vec();
         text.push(0);
         self.find(name, 0, &[(libc::IFLA_IFNAME, &text)])
+    }
+
+    /// The link that has `name` as its name or as an alternative one; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn find_link_by_any_name(&self, name: &IfName) -> Result<Option<Link>, NetlinkError> {
+        if let Some(link) = self.find_link(name)? {
+            return Ok(Some(link));
+        }
+        let mut text = name.as_str().as_bytes().to_vec();
+        text.push(0);
+        match self.find(name, 0, &[(libc::IFLA_ALT_IFNAME, &text)]) {
+            // Kernels before 5.5 know no such attribute.
+            Err(error) if error.errno() == Some(nix::errno::Errno::EINVAL) => Ok(None),
+            found => found,
+        }
     }
 
     /// The link with that index; `None` if there is none.

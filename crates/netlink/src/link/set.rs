@@ -1,14 +1,23 @@
 //! Changing one thing about a link, or taking it away.
 
-use cni_types::MacAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use cni_types::{IfName, MacAddr};
 use netlink_packet_core::DefaultNla;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, Prop};
 use nix::libc;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::LinkId;
 use crate::change::Change;
 use crate::error::Op;
+use crate::frame::wire;
+use crate::ns::NetNs;
+
+/// `linux/rtnetlink.h`; libc has no name for it.
+const RTM_NEWLINKPROP: u16 = 108;
+/// `linux/rtnetlink.h`; libc has no name for it.
+const RTM_DELLINKPROP: u16 = 109;
 
 /// Deletes a link, and with a veth its peer.
 #[must_use]
@@ -73,6 +82,52 @@ pub fn set_alias(link: &LinkId, alias: &str) -> Change {
             alias.as_bytes().to_vec(),
         )))
     })
+}
+
+/// Moves a link into another namespace and renames it there. The kernel sets it down and takes its
+/// addresses and routes away; its index may change.
+///
+/// If the new name is taken ([`is_exists`](crate::NetlinkError::is_exists)), the link **has moved**
+/// all the same, under its old name: the kernel does one after the other.
+#[must_use]
+pub fn move_link(link: &LinkId, ns: &NetNs, name: &IfName) -> Change {
+    let message = LinkUnspec::new_with_index(link.index)
+        .setns_by_fd(ns.as_fd().as_raw_fd())
+        .name(name.to_string())
+        .build();
+    let subject = format!("{link} to {} as {name}", ns.path().display());
+    Change::new(Op::MoveLink, subject, libc::RTM_SETLINK, 0, &message).holding(Some(ns.clone()))
+}
+
+/// Renames a link. Kernels before 6.2 want it to be down.
+#[must_use]
+pub fn rename_link(link: &LinkId, name: &IfName) -> Change {
+    let message = LinkUnspec::new_with_index(link.index)
+        .name(name.to_string())
+        .build();
+    let subject = format!("{link} to {name}");
+    Change::new(Op::RenameLink, subject, libc::RTM_SETLINK, 0, &message)
+}
+
+/// Gives a link one more name, by which it can be found as well (Linux 5.5).
+#[must_use]
+pub fn add_alt_name(link: &LinkId, name: &IfName) -> Change {
+    let flags = wire(libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+    alt_name(Op::AddAltName, RTM_NEWLINKPROP, flags, link, name)
+}
+
+/// Takes an alternative name away.
+#[must_use]
+pub fn delete_alt_name(link: &LinkId, name: &IfName) -> Change {
+    alt_name(Op::DeleteAltName, RTM_DELLINKPROP, 0, link, name)
+}
+
+fn alt_name(op: Op, kind: u16, flags: u16, link: &LinkId, name: &IfName) -> Change {
+    let names = vec![Prop::AltIfName(name.to_string())];
+    let message = LinkUnspec::new_with_index(link.index)
+        .append_extra_attribute(LinkAttribute::PropList(names))
+        .build();
+    Change::new(op, format!("{name} of {link}"), kind, flags, &message)
 }
 
 pub(super) fn set(

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod links;
+mod moves;
 mod namespaces;
 mod requests;
 mod routes;
