@@ -1,11 +1,9 @@
 //! flock(2) with a deadline, and who is in the way.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
@@ -13,6 +11,7 @@ use nix::sys::stat::{Mode, major, minor};
 
 use super::dir::LeaseDir;
 use super::error::{Holder, StoreError};
+use crate::flock::lock_by;
 
 /// The reference's lock file.
 const LOCK: &str = "lock";
@@ -26,11 +25,6 @@ pub(super) fn acquire(dir: &LeaseDir, deadline: Instant) -> Result<File, StoreEr
         .open_file(LOCK, flags, Mode::from_bits_truncate(0o600))
         .map_err(|errno| fail(errno.into()))?;
     let file = File::from(file);
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(source)) => return Err(fail(source)),
-    }
     let identity = Identity::of(&file).map_err(fail)?;
     let start = Instant::now();
     match lock_by(file, deadline) {
@@ -41,32 +35,6 @@ pub(super) fn acquire(dir: &LeaseDir, deadline: Instant) -> Result<File, StoreEr
             path,
         }),
         Err(source) => Err(fail(source)),
-    }
-}
-
-/// flock(2) has no deadline, so a thread waits in it. After the deadline nobody listens to that
-/// thread any more: should it get the lock after all, it closes the file, which frees the lock;
-/// should the process end before, the thread ends with it.
-fn lock_by(file: File, deadline: Instant) -> io::Result<Option<File>> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name("lock".to_owned())
-        .stack_size(64 << 10)
-        .spawn(move || {
-            let locked = loop {
-                match file.lock() {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result,
-                }
-            };
-            // If nobody listens, the file is dropped here, and with it the lock.
-            let _nobody = sender.send(locked.map(|()| file));
-        })?;
-    let remaining = deadline.saturating_duration_since(Instant::now());
-    match receiver.recv_timeout(remaining) {
-        Ok(result) => result.map(Some),
-        Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("the waiter is gone")),
     }
 }
 
