@@ -8,12 +8,14 @@
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`ids`][]: how networks and endpoints are identified.
+//! - [`store`][]: what is remembered of them.
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
 pub mod driver;
 mod error;
 pub mod ids;
+pub mod store;
 pub mod wire;
 
 pub use driver::{IpamDriver, NetworkDriver};

@@ -1,0 +1,144 @@
+//! Files that are there whole or not at all, whatever happens, a power loss included: what a driver
+//! was told outlives this machine's memory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::StoreError;
+
+/// Only root may know what containers there are.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// No record is larger.
+const LIMIT: u64 = 4 << 20;
+
+/// Reads a record; `None` if there is none.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let bytes = match open(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::io("read", path, source)),
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| StoreError::Broken {
+            path: path.to_owned(),
+            why: source.to_string(),
+        })
+}
+
+fn open(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let file = OpenOptions::new()
+        .read(true)
+        // Neither a link that leads elsewhere nor a fifo that never ends.
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a record in place of the one that is there, and its directory if there is none.
+pub(super) fn write(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_vec_pretty(record).map_err(|source| StoreError::Broken {
+        path: path.to_owned(),
+        why: source.to_string(),
+    })?;
+    replace(path, &text).map_err(|source| StoreError::io("write", path, source))
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    make_dir(dir)?;
+    let temporary = temporary_name(path);
+    let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The error is the one to tell.
+        let _best_effort = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(dir)?.sync_all()
+}
+
+/// Whoever writes a record holds its lock, so one temporary name is enough; one that is there
+/// already is what a crash left.
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _gone => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)?;
+    file.write_all(text)?;
+    file.sync_data()
+}
+
+/// Makes a directory and those above it.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
+}
+
+/// Removes a record; one that is gone is fine.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _gone => Ok(()),
+    }
+}
+
+/// Removes a directory if it is empty.
+pub(super) fn remove_empty_dir(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Ok(())
+        }
+        Err(source) => Err(StoreError::io("remove", path, source)),
+    }
+}
+
+/// The names of the records in a directory, sorted, without `.json`.
+pub(super) fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let fail = |source| StoreError::io("list", dir, source);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(fail(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(fail)?.file_name();
+        let record = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        names.extend(
+            record
+                .filter(|name| !name.starts_with('.'))
+                .map(str::to_owned),
+        );
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,339 @@
+//! What the controller remembers, on disk.
+//!
+//! ```text
+//! <data dir>/                                0700
+//!     networks/<network id>/
+//!         network.json                       0600  a NetworkRecord
+//!         endpoints/<attachment key>.json          an EndpointRecord
+//!         garbage/<endpoint id>.json               one whose removal is not done
+//!     locks/<network id | attachment key>    held with flock(2), and gone when nobody holds it
+//! ```
+//!
+//! Records are written whole, and synced: the driver may be on another machine that does not lose
+//! its power together with ours. Whoever changes an endpoint's record holds the lock of its
+//! attachment, whoever changes a network's holds the network's; who needs both takes the
+//! attachment's first.
+
+mod file;
+mod lock;
+pub mod record;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use cni_types::{Attachment, ErrorCode, ToCniError};
+use sha2::{Digest, Sha256};
+
+pub use self::lock::Lock;
+use self::record::{EndpointRecord, NetworkRecord};
+use crate::ids::{EndpointId, NetworkId, hex};
+
+/// The store could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("failed to {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A record makes no sense.
+    #[error("{} is not a record: {why}", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Somebody else held a lock for too long.
+    #[error("{} is locked by another process", path.display())]
+    Locked {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            verb,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl ToCniError for StoreError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Io { .. } => ErrorCode::IO,
+            Self::Broken { .. } => ErrorCode::DECODE,
+            Self::Locked { .. } => ErrorCode::TRY_AGAIN,
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Io { .. } => None,
+            Self::Broken { .. } => Some("move the file away; `cnm-shim gc` tells what is left"),
+            Self::Locked { .. } => {
+                Some("a call for the same network or attachment is under way; /proc/locks names it")
+            }
+        }
+    }
+}
+
+/// What a file operation gives.
+type Outcome<T> = Result<T, StoreError>;
+
+/// The records below one directory. Cheap: nothing is opened yet.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The records below `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Waits for the lock of a network.
+    ///
+    /// # Errors
+    /// It was not free by the deadline.
+    pub fn lock_network(&self, network: &NetworkId, deadline: Instant) -> Outcome<Lock> {
+        self.lock(network.as_str(), deadline)
+    }
+
+    /// Waits for the lock of an attachment.
+    ///
+    /// # Errors
+    /// It was not free by the deadline.
+    pub fn lock_attachment(&self, attachment: &Attachment, deadline: Instant) -> Outcome<Lock> {
+        self.lock(&attachment_key(attachment), deadline)
+    }
+
+    fn lock(&self, name: &str, deadline: Instant) -> Outcome<Lock> {
+        Lock::acquire(&self.dir.join("locks").join(name), deadline)
+    }
+
+    fn network_dir(&self, network: &str) -> PathBuf {
+        self.dir.join("networks").join(network)
+    }
+
+    fn network_file(&self, network: &NetworkId) -> PathBuf {
+        self.network_dir(network.as_str()).join("network.json")
+    }
+
+    fn endpoint_file(&self, network: &str, attachment: &Attachment) -> PathBuf {
+        let name = format!("{}.json", attachment_key(attachment));
+        self.network_dir(network).join("endpoints").join(name)
+    }
+
+    fn garbage_file(&self, network: &NetworkId, endpoint: &EndpointId) -> PathBuf {
+        let name = format!("{endpoint}.json");
+        self.network_dir(network.as_str())
+            .join("garbage")
+            .join(name)
+    }
+
+    /// The record of a network.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn network(&self, network: &NetworkId) -> Outcome<Option<NetworkRecord>> {
+        file::read(&self.network_file(network))
+    }
+
+    /// The records of all networks, and what could not be read.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn networks(&self) -> Outcome<Vec<Outcome<NetworkRecord>>> {
+        let mut all = Vec::new();
+        for dir in self.network_dirs()? {
+            all.extend(file::read(&dir.join("network.json")).transpose());
+        }
+        Ok(all)
+    }
+
+    fn network_dirs(&self) -> Outcome<Vec<PathBuf>> {
+        let dir = self.dir.join("networks");
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StoreError::io("list", &dir, source)),
+        };
+        let mut dirs: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
+        dirs.sort();
+        Ok(dirs)
+    }
+
+    /// Writes the record of a network.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save_network(&self, record: &NetworkRecord) -> Outcome<()> {
+        file::write(&self.network_file(&record.id), record)
+    }
+
+    /// Removes the record of a network.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_network(&self, network: &NetworkId) -> Outcome<()> {
+        file::remove(&self.network_file(network))?;
+        let dir = self.network_dir(network.as_str());
+        for empty in [dir.join("endpoints"), dir.join("garbage"), dir] {
+            file::remove_empty_dir(&empty)?;
+        }
+        Ok(())
+    }
+
+    /// Whether no endpoint is on the network, nor what is left of one.
+    ///
+    /// # Errors
+    /// The directories cannot be read.
+    pub fn is_unused(&self, network: &NetworkId) -> Outcome<bool> {
+        let dir = self.network_dir(network.as_str());
+        Ok(file::list(&dir.join("endpoints"))?.is_empty()
+            && file::list(&dir.join("garbage"))?.is_empty())
+    }
+
+    /// The record of an attachment's endpoint on whatever network, `likely` first: the
+    /// configuration may have been edited since.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn endpoint(
+        &self,
+        likely: &NetworkId,
+        attachment: &Attachment,
+    ) -> Outcome<Option<EndpointRecord>> {
+        if let Some(found) = file::read(&self.endpoint_file(likely.as_str(), attachment))? {
+            return Ok(Some(found));
+        }
+        let name = format!("{}.json", attachment_key(attachment));
+        for dir in self.network_dirs()? {
+            if let Some(found) = file::read(&dir.join("endpoints").join(&name))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The records of a network's endpoints, and what could not be read.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn endpoints(&self, network: &NetworkId) -> Outcome<Vec<Outcome<EndpointRecord>>> {
+        self.records(network, "endpoints")
+    }
+
+    /// The records of what is left of endpoints, and what could not be read.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn garbage(&self, network: &NetworkId) -> Outcome<Vec<Outcome<EndpointRecord>>> {
+        self.records(network, "garbage")
+    }
+
+    fn records(&self, network: &NetworkId, kind: &str) -> Outcome<Vec<Outcome<EndpointRecord>>> {
+        let dir = self.network_dir(network.as_str()).join(kind);
+        let mut all = Vec::new();
+        for name in file::list(&dir)? {
+            all.extend(file::read(&dir.join(format!("{name}.json"))).transpose());
+        }
+        Ok(all)
+    }
+
+    /// Writes the record of an endpoint.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save_endpoint(&self, record: &EndpointRecord) -> Outcome<()> {
+        let attachment = Attachment::from(&record.attachment);
+        file::write(
+            &self.endpoint_file(record.network.as_str(), &attachment),
+            record,
+        )
+    }
+
+    /// Removes the record of an endpoint.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_endpoint(&self, record: &EndpointRecord) -> Outcome<()> {
+        let attachment = Attachment::from(&record.attachment);
+        file::remove(&self.endpoint_file(record.network.as_str(), &attachment))
+    }
+
+    /// Keeps what is left of an endpoint, so that its attachment can have another one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save_garbage(&self, record: &EndpointRecord) -> Outcome<()> {
+        file::write(&self.garbage_file(&record.network, &record.id), record)
+    }
+
+    /// Whether there is something left of an endpoint with this id.
+    #[must_use]
+    pub fn has_garbage(&self, network: &NetworkId, endpoint: &EndpointId) -> bool {
+        self.garbage_file(network, endpoint)
+            .symlink_metadata()
+            .is_ok()
+    }
+
+    /// Forgets what was left of an endpoint.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_garbage(&self, record: &EndpointRecord) -> Outcome<()> {
+        file::remove(&self.garbage_file(&record.network, &record.id))
+    }
+
+    /// Puts an attachment's unreadable record aside, so that it is in nobody's way, and returns
+    /// where to.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn set_aside(&self, broken: &Path) -> Outcome<PathBuf> {
+        let mut aside = broken.as_os_str().to_owned();
+        aside.push(".broken");
+        std::fs::rename(broken, &aside)
+            .map_err(|source| StoreError::io("put aside", broken, source))?;
+        Ok(aside.into())
+    }
+}
+
+/// The name of an attachment's files: attachments can have longer names than files.
+#[must_use]
+pub fn attachment_key(attachment: &Attachment) -> String {
+    let Attachment {
+        network,
+        container_id,
+        ifname,
+    } = attachment;
+    let text = format!("{network}\0{container_id}\0{ifname}");
+    hex(&Sha256::digest(text)).chars().take(32).collect()
+}
+
+#[cfg(test)]
+mod tests;
