@@ -50,6 +50,8 @@ impl ErrorCode {
     pub const FIREWALL: Self = Self(120);
     /// A delegated plugin failed without an error of its own.
     pub const DELEGATE: Self = Self(130);
+    /// A driver of the Container Network Model, or Docker Engine, refused a request.
+    pub const DRIVER: Self = Self(140);
     /// A mistake in this suite.
     pub const INTERNAL: Self = Self(999);
 }

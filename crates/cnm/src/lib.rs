@@ -8,6 +8,7 @@
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`ids`][]: how networks and endpoints are identified.
+//! - [`sandbox`][]: moving links into namespaces and out of them.
 //! - [`store`][]: what is remembered of them.
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
@@ -15,6 +16,7 @@
 pub mod driver;
 mod error;
 pub mod ids;
+pub mod sandbox;
 pub mod store;
 pub mod wire;
 

@@ -224,6 +224,8 @@ pub struct LinkRecord {
     pub src_name: String,
     /// Its name in the sandbox.
     pub name: String,
+    /// Its index in the sandbox; 0 until it is there.
+    pub index: u32,
     /// Its hardware address.
     pub mac: String,
 }
@@ -356,7 +358,9 @@ mod tests {
             address("p6", "fd00::1"),
             Due::Network,
         ];
-        made.into_iter().for_each(|due| debts.incur(due));
+        for due in made {
+            debts.incur(due);
+        }
         let expected = [
             address("p4", "10.0.0.1"),
             address("p4", "10.0.0.9"),

@@ -1,0 +1,311 @@
+//! Sandboxes in the kernel.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use cni_netlink::{
+    Change, Dad, Ipv4Conf, Link, LinkId, MAIN_TABLE, NetNs, NetlinkError, Route, RouteFilter,
+    Socket, add_address, advertise, delete_link, gratuitous_arp, move_link, set_ipv4_conf, set_mac,
+    set_up, sysctl,
+};
+use cni_types::{IfName, IpCidr, MacAddr};
+
+use super::plan::{DefaultRoute, Exit, Placement};
+use super::{HostEnd, Placed, SandboxError, Sandboxes, Seen, TakenOut};
+use crate::store::record::{LinkRecord, SandboxRecord};
+
+/// The kinds of links that drivers make, and that are nothing without their endpoint. Hardware has
+/// no kind.
+const MADE_BY_DRIVERS: [&str; 7] = [
+    "veth", "macvlan", "macvtap", "ipvlan", "ipvtap", "dummy", "vlan",
+];
+
+/// The running kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kernel;
+
+impl Sandboxes for Kernel {
+    fn identify(&self, path: &Path) -> Result<SandboxRecord, SandboxError> {
+        let netns = NetNs::open(path)?;
+        let (dev, inode) = identity(&netns, path)?;
+        Ok(SandboxRecord {
+            path: path.to_owned(),
+            key: path.to_owned(),
+            dev,
+            inode,
+        })
+    }
+
+    fn is_free(&self, path: &Path, name: &IfName) -> Result<bool, SandboxError> {
+        let inside = NetNs::open(path)?.socket()?;
+        Ok(inside.find_link_by_any_name(name)?.is_none())
+    }
+
+    fn place(&self, path: &Path, placement: &Placement) -> Result<Placed, SandboxError> {
+        let host = Socket::open()?;
+        let netns = NetNs::open(path)?;
+        let inside = netns.socket()?;
+        let link = host
+            .find_link(&placement.src_name)?
+            .ok_or_else(|| SandboxError::NoSuchLink(placement.src_name.clone()))?;
+        if inside.find_link_by_any_name(&placement.name)?.is_some() {
+            return Err(SandboxError::NameTaken(placement.name.clone()));
+        }
+        host.request(&move_link(&link.id(), &netns, &placement.name))?;
+        let moved = inside
+            .find_link(&placement.name)?
+            .ok_or_else(|| SandboxError::NoSuchLink(placement.name.clone()))?;
+        let site = Site {
+            netns: &netns,
+            inside: &inside,
+            link: moved.id(),
+        };
+        site.configure(placement)?;
+        let routes = site.add_routes(placement)?;
+        let now = inside
+            .find_link_by_index(moved.index)?
+            .ok_or_else(|| SandboxError::NoSuchLink(placement.name.clone()))?;
+        site.announce(placement, now.mac);
+        Ok(Placed {
+            link: LinkRecord {
+                src_name: placement.src_name.to_string(),
+                name: placement.name.to_string(),
+                index: moved.index,
+                mac: mac_text(&now),
+            },
+            mtu: now.mtu,
+            host_end: host_end(&host, &now)?,
+            routes,
+        })
+    }
+
+    fn take_out(
+        &self,
+        sandbox: &SandboxRecord,
+        link: &LinkRecord,
+    ) -> Result<TakenOut, SandboxError> {
+        let Some(netns) = NetNs::open_if_there(&sandbox.path)? else {
+            return Ok(TakenOut::Gone);
+        };
+        if identity(&netns, &sandbox.path)? != (sandbox.dev, sandbox.inode) {
+            return Ok(TakenOut::Gone);
+        }
+        let (host, home, inside) = (Socket::open()?, NetNs::current()?, netns.socket()?);
+        let Some(found) = find_placed(&inside, link)? else {
+            return Ok(TakenOut::Gone);
+        };
+        let Ok(src_name) = link.src_name.parse::<IfName>() else {
+            return Ok(TakenOut::Gone);
+        };
+        if host.find_link(&src_name)?.is_some() {
+            return Err(SandboxError::WayBackTaken {
+                name: link.name.clone(),
+                src_name: link.src_name.clone(),
+            });
+        }
+        match inside.request(&move_link(&found.id(), &home, &src_name)) {
+            // The driver may be deleting it at this moment.
+            Err(error) if error.is_gone() => return Ok(TakenOut::Gone),
+            other => other?,
+        };
+        let back = host.find_link(&src_name)?;
+        Ok(back.map_or(TakenOut::Gone, |link| TakenOut::Moved(link.index)))
+    }
+
+    fn discard(&self, index: u32, name: &str) -> Result<(), SandboxError> {
+        let host = Socket::open()?;
+        let Some(link) = host.find_link_by_index(index)? else {
+            return Ok(());
+        };
+        let ours = link.name == name && MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind));
+        if !ours {
+            return Ok(());
+        }
+        match host.request(&delete_link(&link.id())) {
+            Err(error) if !error.is_gone() => Err(error.into()),
+            _gone => Ok(()),
+        }
+    }
+
+    fn look(&self, path: &Path, name: &IfName) -> Result<Option<Seen>, SandboxError> {
+        let inside = NetNs::open(path)?.socket()?;
+        let Some(link) = inside.find_link(name)? else {
+            return Ok(None);
+        };
+        let addresses = inside.addresses(Some(&link.id()))?;
+        let mut routes = Vec::new();
+        for ipv6 in [false, true] {
+            let filter = RouteFilter {
+                ipv6,
+                table: MAIN_TABLE,
+                oif: Some(link.index),
+            };
+            let found = inside.routes(filter)?.into_iter();
+            routes.extend(found.map(|route| (route.dst, route.gateway)));
+        }
+        Ok(Some(Seen {
+            up: link.is_up(),
+            mac: mac_text(&link),
+            mtu: link.mtu,
+            addresses: addresses.into_iter().map(|address| address.cidr).collect(),
+            routes,
+            host_end: host_end(&Socket::open()?, &link)?,
+        }))
+    }
+}
+
+fn identity(netns: &NetNs, path: &Path) -> Result<(u64, u64), SandboxError> {
+    let id = netns.id().map_err(|source| SandboxError::Io {
+        verb: "examine",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((id.dev, id.inode))
+}
+
+fn mac_text(link: &Link) -> String {
+    link.mac.map(|mac| mac.to_string()).unwrap_or_default()
+}
+
+/// The link that was placed, also if it was only moved and not renamed yet. Another one of that
+/// name, with another index, is not ours.
+fn find_placed(inside: &Socket, link: &LinkRecord) -> Result<Option<Link>, SandboxError> {
+    for name in [&link.name, &link.src_name] {
+        let Ok(name) = name.parse::<IfName>() else {
+            continue;
+        };
+        if let Some(found) = inside.find_link(&name)?
+            && (link.index == 0 || found.index == link.index)
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The peer of a veth, as far as it is in the host's namespace and says the same.
+fn host_end(host: &Socket, link: &Link) -> Result<Option<HostEnd>, SandboxError> {
+    let (true, Some(peer)) = (link.is_kind("veth"), link.peer) else {
+        return Ok(None);
+    };
+    let found = host.find_link_by_index(peer)?;
+    let found = found.filter(|end| end.is_kind("veth") && end.peer == Some(link.index));
+    Ok(found.map(|end| HostEnd {
+        mac: mac_text(&end),
+        mtu: end.mtu,
+        name: end.name,
+    }))
+}
+
+/// A link inside its sandbox.
+struct Site<'a> {
+    netns: &'a NetNs,
+    inside: &'a Socket,
+    link: LinkId,
+}
+
+impl Site<'_> {
+    /// Hardware address, addresses, up: in one send.
+    fn configure(&self, placement: &Placement) -> Result<(), SandboxError> {
+        let ipv6 = placement.addresses.iter().any(IpCidr::is_ipv6);
+        self.netns.run(|| prepare_ipv6(&self.link.name, ipv6))??;
+        // The kernel is to tell the neighbours of addresses when they are announced.
+        let mut changes = vec![set_ipv4_conf(&self.link, &[(Ipv4Conf::ArpNotify, 1)])];
+        changes.extend(placement.mac.map(|mac| set_mac(&self.link, mac)));
+        let addresses = placement.addresses.iter();
+        changes.extend(addresses.map(|cidr| add_address(&self.link, *cidr, Dad::Skip)));
+        changes.push(set_up(&self.link));
+        Ok(self.inside.send_all(&changes).map_err(NetlinkError::from)?)
+    }
+
+    /// Connected destinations first, since routers are reached through them; then routers, then the
+    /// ways out. What is there already, through the same link, is as it should be.
+    fn add_routes(
+        &self,
+        placement: &Placement,
+    ) -> Result<Vec<(IpCidr, Option<IpAddr>)>, SandboxError> {
+        let mut wanted: Vec<(IpCidr, Option<IpAddr>)> = placement
+            .connected
+            .iter()
+            .map(|destination| (*destination, None))
+            .collect();
+        let next_hops = placement.next_hops.iter();
+        wanted.extend(next_hops.map(|(destination, router)| (*destination, Some(*router))));
+        for exit in self.wanted_exits(placement)? {
+            let everywhere = IpCidr::default_route(exit.is_ipv6());
+            wanted.push((everywhere, exit.router()));
+        }
+        let changes: Vec<Change> = wanted
+            .iter()
+            .map(|(destination, router)| self.route(placement, *destination, *router).add())
+            .collect();
+        for outcome in self.inside.send_each(&changes) {
+            match outcome {
+                Err(error) if !error.is_exists() => return Err(error.into()),
+                _there => {}
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn wanted_exits(&self, placement: &Placement) -> Result<Vec<Exit>, SandboxError> {
+        let mut wanted = Vec::new();
+        for exit in &placement.exits {
+            let take = match placement.default_route {
+                DefaultRoute::Always => true,
+                DefaultRoute::Never => false,
+                DefaultRoute::IfNone => !self.has_default_route(exit.is_ipv6())?,
+            };
+            wanted.extend(take.then_some(*exit));
+        }
+        Ok(wanted)
+    }
+
+    fn has_default_route(&self, ipv6: bool) -> Result<bool, SandboxError> {
+        let filter = RouteFilter {
+            ipv6,
+            table: MAIN_TABLE,
+            oif: None,
+        };
+        let routes = self.inside.routes(filter)?;
+        Ok(routes.iter().any(|route| route.dst.is_default_route()))
+    }
+
+    /// A router that this link does not reach may be one that another link does: the kernel finds
+    /// it, as libnetwork asks it to. A gateway must be this link's.
+    fn route(&self, placement: &Placement, to: IpCidr, router: Option<IpAddr>) -> Route {
+        let mut route = Route::new(to, router, self.link.index);
+        if let Some(router) = router
+            && !to.is_default_route()
+            && !placement.reaches(router)
+        {
+            route.oif = None;
+        }
+        route
+    }
+
+    /// Whoever had the addresses before may be remembered by the neighbours. Nothing depends on it,
+    /// and not every kind of link can do it.
+    fn announce(&self, placement: &Placement, mac: Option<MacAddr>) {
+        let Some(mac) = mac else {
+            return;
+        };
+        let addresses: Vec<IpAddr> = placement.addresses.iter().map(IpCidr::addr).collect();
+        if addresses.iter().any(IpAddr::is_ipv4) {
+            let _best_effort = self.inside.request(&gratuitous_arp(&self.link, mac));
+        }
+        if addresses.iter().any(IpAddr::is_ipv6) {
+            let _best_effort = self.netns.run(|| advertise(&self.link, mac, &addresses));
+        }
+    }
+}
+
+/// A sandbox may have been made with IPv6 off, as Docker makes them; a kernel without it works
+/// without, unless an address needs it.
+fn prepare_ipv6(ifname: &str, needed: bool) -> Result<(), SandboxError> {
+    let _not_there = sysctl::write(&["net", "ipv6", "conf", ifname, "accept_dad"], "0");
+    if needed {
+        sysctl::write_if_different(&["net", "ipv6", "conf", ifname, "disable_ipv6"], "0")?;
+    }
+    Ok(())
+}
