@@ -160,6 +160,28 @@ pub trait IpamDriver {
         deadline: Instant,
     ) -> Outcome<ipam::RequestAddressReply>;
 
+    /// Whether it has addresses at all. Docker's `null` has none: the network driver, or nobody,
+    /// gives them.
+    fn gives_addresses(&self) -> bool {
+        true
+    }
+
+    /// Whether it wants to know for whom an address is requested
+    /// ([`ENDPOINT_NAME`](crate::wire::label::ENDPOINT_NAME)), and so can give back what was
+    /// requested by somebody who never heard the answer.
+    fn knows_owners(&self) -> bool {
+        false
+    }
+
+    /// Gives back what an owner has of a pool, whatever it is. Drivers that do not know owners have
+    /// nothing to give.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn release_owned(&self, _pool: &str, _owner: &str, _deadline: Instant) -> Outcome<()> {
+        Ok(())
+    }
+
     /// Gives an address back.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use cni_types::{ErrorCode, ToCniError};
+
 /// A call of the protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the protocol's own names")]
@@ -91,7 +93,9 @@ pub enum Cause {
     },
     /// Its address makes no sense, or is not one that can be connected to.
     Address(String),
-    /// It cannot be connected to, or the connection broke before there was a whole reply.
+    /// It cannot be connected to: nothing was sent.
+    NoConnection(String),
+    /// The connection broke before there was a whole reply.
     Unreachable(String),
     /// It did not answer by the deadline.
     Timeout,
@@ -125,7 +129,8 @@ impl fmt::Display for Cause {
                 )
             }
             Self::Address(why) => f.write_str(why),
-            Self::Unreachable(why) => write!(f, "it cannot be reached: {why}"),
+            Self::NoConnection(why) => write!(f, "it cannot be reached: {why}"),
+            Self::Unreachable(why) => write!(f, "the connection broke: {why}"),
             Self::Timeout => f.write_str("it did not answer in time"),
             Self::NoSubsystem { implements } => write!(
                 f,
@@ -163,13 +168,28 @@ impl DriverError {
         }
     }
 
-    /// Nobody answered: the call may or may not have been executed, and may succeed later.
+    /// Nobody answered; the same call may succeed later.
     #[must_use]
     pub fn is_down(&self) -> bool {
         matches!(
             self.cause,
-            Cause::NotFound { .. } | Cause::Unreachable(_) | Cause::Timeout
+            Cause::NotFound { .. }
+                | Cause::NoConnection(_)
+                | Cause::Unreachable(_)
+                | Cause::Timeout
         )
+    }
+
+    /// Nobody answered, and so nobody knows whether the call was executed.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.cause, Cause::Unreachable(_) | Cause::Timeout)
+    }
+
+    /// The call never reached the driver.
+    #[must_use]
+    pub fn was_not_sent(&self) -> bool {
+        self.is_down() && !self.is_unknown()
     }
 
     /// The driver has no such call.
@@ -212,11 +232,25 @@ impl DriverError {
             Cause::NotFound { .. } => {
                 Some("is the driver running? driverURL names its socket where it has no such file")
             }
-            Cause::Unreachable(_) | Cause::Timeout => {
+            Cause::NoConnection(_) | Cause::Unreachable(_) | Cause::Timeout => {
                 Some("is the driver running? `cnm-shim ping DRIVER` tells how it answers")
             }
             _ => None,
         }
+    }
+}
+
+impl ToCniError for DriverError {
+    fn code(&self) -> ErrorCode {
+        match &self.cause {
+            _ if self.is_down() => ErrorCode::TRY_AGAIN,
+            Cause::Address(_) => ErrorCode::INVALID_CONFIG,
+            _ => ErrorCode::DRIVER,
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        Self::hint(self)
     }
 }
 
@@ -257,7 +291,9 @@ mod tests {
         ));
         assert!(there.is_exists() && !there.is_gone());
         assert!(!error(Cause::Timeout).is_gone());
-        assert!(error(Cause::Timeout).is_down());
+        assert!(error(Cause::Timeout).is_down() && error(Cause::Timeout).is_unknown());
+        let refused = error(Cause::NoConnection("Connection refused".into()));
+        assert!(refused.is_down() && !refused.is_unknown());
         assert!(!error(Cause::Refused(String::new())).is_down());
     }
 }

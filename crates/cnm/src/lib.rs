@@ -5,6 +5,7 @@
 //! *controller* calls both in a certain order and puts the interface into the sandbox. Drivers are
 //! built in or programs that serve HTTP.
 //!
+//! - [`controller`][]: what calls them, and in which order.
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`ids`][]: how networks and endpoints are identified.
@@ -13,6 +14,7 @@
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
+pub mod controller;
 pub mod driver;
 mod error;
 pub mod ids;

@@ -114,17 +114,16 @@ impl Sandboxes for Kernel {
 
     fn discard(&self, index: u32, name: &str) -> Result<(), SandboxError> {
         let host = Socket::open()?;
-        let Some(link) = host.find_link_by_index(index)? else {
+        let found = host.find_link_by_index(index)?;
+        discard(&host, found.filter(|link| link.name == name))
+    }
+
+    fn discard_named(&self, name: &str) -> Result<(), SandboxError> {
+        let Ok(name) = name.parse::<IfName>() else {
             return Ok(());
         };
-        let ours = link.name == name && MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind));
-        if !ours {
-            return Ok(());
-        }
-        match host.request(&delete_link(&link.id())) {
-            Err(error) if !error.is_gone() => Err(error.into()),
-            _gone => Ok(()),
-        }
+        let host = Socket::open()?;
+        discard(&host, host.find_link(&name)?)
     }
 
     fn look(&self, path: &Path, name: &IfName) -> Result<Option<Seen>, SandboxError> {
@@ -151,6 +150,17 @@ impl Sandboxes for Kernel {
             routes,
             host_end: host_end(&Socket::open()?, &link)?,
         }))
+    }
+}
+
+fn discard(host: &Socket, link: Option<Link>) -> Result<(), SandboxError> {
+    let made = |link: &Link| MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind));
+    let Some(link) = link.filter(made) else {
+        return Ok(());
+    };
+    match host.request(&delete_link(&link.id())) {
+        Err(error) if !error.is_gone() => Err(error.into()),
+        _gone => Ok(()),
     }
 }
 

@@ -178,6 +178,12 @@ pub trait Sandboxes {
     /// The kernel refused.
     fn discard(&self, index: u32, name: &str) -> Result<(), SandboxError>;
 
+    /// The same for a link whose index nobody knows any more.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn discard_named(&self, name: &str) -> Result<(), SandboxError>;
+
     /// The interface of that name in a sandbox.
     ///
     /// # Errors

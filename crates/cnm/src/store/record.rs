@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cni_types::{Attachment, Json};
+use cni_types::Attachment;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EndpointId, NetworkId};
@@ -21,6 +21,16 @@ pub struct DriverRef {
     /// Its address, where the name does not lead to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+}
+
+impl DriverRef {
+    /// A driver that its name leads to.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: None,
+        }
+    }
 }
 
 /// Something to be done before a network or an endpoint is gone.
@@ -54,7 +64,8 @@ pub enum Due {
     Address {
         /// Of which pool.
         pool: String,
-        /// The address, without a prefix length; empty while the request for it is under way.
+        /// The address, without a prefix length; empty while the request for it is under way, and
+        /// if it was never answered: then only the driver may know which one.
         address: String,
     },
     /// `ReleasePool`
@@ -191,6 +202,9 @@ pub struct NetworkRecord {
     /// Whether it leads nowhere.
     #[serde(default)]
     pub internal: bool,
+    /// Whether its IPAM driver gives addresses for hardware addresses.
+    #[serde(default)]
+    pub requires_mac: bool,
     /// Whether it is ready for endpoints.
     #[serde(default)]
     pub ready: bool,
@@ -238,6 +252,11 @@ pub struct EndpointRecord {
     pub id: EndpointId,
     /// On which network.
     pub network: NetworkId,
+    /// The network's driver: the network's own record may be gone first.
+    pub driver: DriverRef,
+    /// Who gave its addresses; none where it came with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipam: Option<DriverRef>,
     /// How many endpoints of this attachment were left with their drivers before.
     #[serde(default)]
     pub generation: u32,
@@ -264,9 +283,6 @@ pub struct EndpointRecord {
     /// Whether it is as it should be.
     #[serde(default)]
     pub complete: bool,
-    /// What whoever uses the controller wants to remember with it.
-    #[serde(default, skip_serializing_if = "Json::is_null")]
-    pub note: Json,
     /// What has to be done before it is gone.
     #[serde(default)]
     pub owed: Debts,

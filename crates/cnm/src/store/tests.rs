@@ -24,20 +24,25 @@ fn attachment(container: &str) -> Attachment {
     }
 }
 
+fn driver() -> DriverRef {
+    DriverRef {
+        name: "weave".into(),
+        url: None,
+    }
+}
+
 fn network(name: &str) -> NetworkRecord {
     NetworkRecord {
         id: NetworkId::derive(name),
         name: name.into(),
-        driver: DriverRef {
-            name: "weave".into(),
-            url: None,
-        },
+        driver: driver(),
         ipam: None,
         scope: "local".into(),
         made_from: String::new(),
         request: CreateNetworkRequest::default(),
         pools: Vec::new(),
         internal: false,
+        requires_mac: false,
         ready: true,
         shared: false,
         owed: record::Debts::default(),
@@ -51,6 +56,8 @@ fn endpoint(network: &str, container: &str) -> EndpointRecord {
     EndpointRecord {
         id: EndpointId::derive(network, &attachment, 0),
         network: NetworkId::derive(network),
+        driver: driver(),
+        ipam: None,
         generation: 0,
         attachment: (&attachment).into(),
         sandbox: record::SandboxRecord::default(),
@@ -60,7 +67,6 @@ fn endpoint(network: &str, container: &str) -> EndpointRecord {
         link: None,
         made_network: false,
         complete: false,
-        note: cni_types::Json::Null,
         owed,
         tries: 0,
     }

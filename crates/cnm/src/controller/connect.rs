@@ -1,0 +1,151 @@
+//! Joining a sandbox to a network.
+
+use std::net::IpAddr;
+
+use cni_types::{Attachment, IpCidr};
+
+use super::joining::Joining;
+use super::spec::{EndpointIds, EndpointSpec, Limits, NetworkSpec};
+use super::{Controller, ControllerError, Outcome, Policy};
+use crate::ids::EndpointId;
+use crate::sandbox::Placed;
+use crate::store::record::{AttachmentRecord, Debts, EndpointRecord};
+
+/// An endpoint as it was made.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// What is remembered of it.
+    pub record: EndpointRecord,
+    /// Its addresses, IPv4 first.
+    pub addresses: Vec<IpCidr>,
+    /// The driver's gateways.
+    pub gateways: Vec<IpAddr>,
+    /// Its link in the sandbox, if the driver had one to move.
+    pub placed: Option<Placed>,
+}
+
+impl Connected {
+    /// The gateway of a family.
+    #[must_use]
+    pub fn gateway(&self, ipv6: bool) -> Option<IpAddr> {
+        let mut gateways = self.gateways.iter().copied();
+        gateways.find(|gateway| gateway.is_ipv6() == ipv6)
+    }
+}
+
+impl Controller {
+    /// Joins a sandbox to a network, which is made if there is none.
+    ///
+    /// The caller holds the attachment's lock. After a failure it calls
+    /// [`disconnect`](Self::disconnect), which takes back what was done: the record says what that
+    /// is.
+    ///
+    /// # Errors
+    /// A driver, the kernel or the file system refused.
+    pub fn connect(
+        &self,
+        network: &NetworkSpec,
+        endpoint: &EndpointSpec,
+        limits: Limits,
+    ) -> Outcome<Connected> {
+        self.clear_attachment(network, &endpoint.attachment, limits)?;
+        let mut joining = self.create(network, endpoint, limits)?;
+        let reply = joining.join()?;
+        let placement = joining.plan(&reply)?;
+        let placed = match &placement {
+            Some(placement) => Some(joining.place(placement)?),
+            None => None,
+        };
+        joining.program(placed.as_ref())?;
+        joining.finish(placement.as_ref(), placed)
+    }
+
+    /// An earlier endpoint of the attachment: whole, it is in the way; what is left of one goes
+    /// first.
+    fn clear_attachment(
+        &self,
+        network: &NetworkSpec,
+        attachment: &Attachment,
+        limits: Limits,
+    ) -> Outcome<()> {
+        let Some(record) = self.store.endpoint(&network.id(), attachment)? else {
+            return Ok(());
+        };
+        if record.complete && self.is_in_place(&record) {
+            return Err(ControllerError::AlreadyAttached(attachment.clone()));
+        }
+        let departure = self.disconnect(&network.id(), attachment, Policy::default(), limits)?;
+        match departure.down {
+            Some(_down) => Err(ControllerError::StillThere(attachment.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the sandbox is the same that the endpoint was put into: a node may have lost its
+    /// namespaces with nobody calling for a removal.
+    fn is_in_place(&self, record: &EndpointRecord) -> bool {
+        let now = self.sandboxes.identify(&record.sandbox.path);
+        now.is_ok_and(|now| (now.dev, now.inode) == (record.sandbox.dev, record.sandbox.inode))
+    }
+
+    /// Network, record, addresses, endpoint: one after the other on each network, as Docker does it,
+    /// so that a network does not go while an endpoint comes.
+    fn create<'a>(
+        &'a self,
+        network: &NetworkSpec,
+        endpoint: &'a EndpointSpec,
+        limits: Limits,
+    ) -> Outcome<Joining<'a>> {
+        let driver = self.drivers.network(&network.driver)?;
+        let lock = self.store.lock_network(&network.id(), limits.total)?;
+        let mut sandbox = self.sandboxes.identify(&endpoint.sandbox.path)?;
+        if let Some(key) = &endpoint.sandbox.key {
+            sandbox.key.clone_from(key);
+        }
+        let ready = self.ensure_network(network, &lock, limits)?;
+        let generation = self.generation(network, endpoint);
+        let id = match endpoint.ids {
+            EndpointIds::Derived => {
+                EndpointId::derive(&network.name, &endpoint.attachment, generation)
+            }
+            EndpointIds::Random => EndpointId::from_random(self.random.bytes()),
+        };
+        let record = EndpointRecord {
+            id,
+            network: network.id(),
+            driver: ready.record.driver.clone(),
+            ipam: ready.record.ipam.clone(),
+            generation,
+            attachment: AttachmentRecord::from(&endpoint.attachment),
+            sandbox,
+            mac: String::new(),
+            addresses: Vec::new(),
+            join: None,
+            link: None,
+            made_network: ready.is_new,
+            complete: false,
+            owed: Debts::default(),
+            tries: 0,
+        };
+        let mut joining = Joining {
+            controller: self,
+            spec: endpoint,
+            limits,
+            driver,
+            record,
+        };
+        joining.save()?;
+        joining.address(&ready.record, &lock)?;
+        joining.create()?;
+        Ok(joining)
+    }
+
+    /// The first generation of which nothing is left with the driver.
+    fn generation(&self, network: &NetworkSpec, endpoint: &EndpointSpec) -> u32 {
+        let is_free = |generation: &u32| {
+            let id = EndpointId::derive(&network.name, &endpoint.attachment, *generation);
+            !self.store.has_garbage(&network.id(), &id)
+        };
+        (0..u32::MAX).find(is_free).unwrap_or_default()
+    }
+}

@@ -1,0 +1,310 @@
+//! Taking a sandbox off a network, and collecting what was left behind.
+
+use cni_types::{Attachment, NetworkName};
+
+use super::debts::{Unpaid, in_words};
+use super::spec::Limits;
+use super::{Controller, Outcome};
+use crate::error::DriverError;
+use crate::ids::NetworkId;
+use crate::store::StoreError;
+use crate::store::record::{EndpointRecord, NetworkRecord};
+
+/// What to do with an endpoint whose driver does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDriverDown {
+    /// Keep it: whoever calls again may be luckier.
+    #[default]
+    Keep,
+    /// Leave it to the collection of garbage.
+    Leak,
+}
+
+/// How to go about removals.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Policy {
+    /// What to do if the driver does not answer.
+    pub on_driver_down: OnDriverDown,
+    /// Whether the network goes with its last endpoint.
+    pub remove_network: bool,
+}
+
+/// How a removal went.
+#[derive(Debug, Default)]
+pub struct Departure {
+    /// Whether there was an endpoint.
+    pub found: bool,
+    /// The driver does not answer, and the endpoint is still there.
+    pub down: Option<DriverError>,
+    /// What went wrong besides, in words. It is left to the collection of garbage.
+    pub notes: Vec<String>,
+}
+
+/// How a collection of garbage went.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// How many endpoints were removed.
+    pub endpoints: usize,
+    /// How much of earlier removals was finished.
+    pub garbage: usize,
+    /// How many networks were removed.
+    pub networks: usize,
+    /// What could not be removed, in words.
+    pub failures: Vec<String>,
+}
+
+impl Controller {
+    /// Removes an attachment's endpoint, from whatever state it is in, as far as that can be done. No
+    /// endpoint is fine.
+    ///
+    /// The caller holds the attachment's lock.
+    ///
+    /// # Errors
+    /// The records could not be read or written.
+    pub fn disconnect(
+        &self,
+        likely: &NetworkId,
+        attachment: &Attachment,
+        policy: Policy,
+        limits: Limits,
+    ) -> Outcome<Departure> {
+        let Some(record) = self.store.endpoint(likely, attachment)? else {
+            return Ok(Departure::default());
+        };
+        Ok(self.depart(record, policy, limits)?)
+    }
+
+    fn depart(
+        &self,
+        mut record: EndpointRecord,
+        policy: Policy,
+        limits: Limits,
+    ) -> Result<Departure, StoreError> {
+        let again = record.tries > 0;
+        let Unpaid { down, failures } = self.pay_endpoint(&mut record, again, limits);
+        let mut departure = Departure {
+            found: true,
+            down: None,
+            notes: failures,
+        };
+        match down {
+            Some(error) if policy.on_driver_down == OnDriverDown::Keep => {
+                record.tries += 1;
+                record.complete = false;
+                self.store.save_endpoint(&record)?;
+                departure.down = Some(error);
+                return Ok(departure);
+            }
+            Some(error) => departure.notes.push(in_words(&error)),
+            None => {}
+        }
+        if !record.owed.is_empty() {
+            record.tries += 1;
+            self.store.save_garbage(&record)?;
+        }
+        let of_failed_add = record.made_network && !record.complete;
+        self.forget(
+            &record,
+            policy.remove_network || of_failed_add,
+            &mut departure,
+            limits,
+        )?;
+        Ok(departure)
+    }
+
+    /// The endpoint's record goes, and the network with it if it is to.
+    fn forget(
+        &self,
+        record: &EndpointRecord,
+        with_network: bool,
+        departure: &mut Departure,
+        limits: Limits,
+    ) -> Result<(), StoreError> {
+        if !with_network {
+            return self.store.remove_endpoint(record);
+        }
+        let _lock = self.store.lock_network(&record.network, limits.total)?;
+        self.store.remove_endpoint(record)?;
+        if !self.store.endpoints(&record.network)?.is_empty() {
+            return Ok(());
+        }
+        if let Some(mut network) = self.store.network(&record.network)? {
+            let unpaid = self.end_network(&mut network, limits)?;
+            departure.notes.extend(unpaid.into_words());
+        }
+        Ok(())
+    }
+
+    /// Removes the endpoints of a CNI network's attachments that are not valid, and finishes earlier
+    /// removals of it. Goes on after a failure.
+    ///
+    /// # Errors
+    /// The directory of records cannot be read.
+    pub fn collect(
+        &self,
+        network: Option<&NetworkName>,
+        is_valid: impl Fn(&Attachment) -> bool,
+        policy: Policy,
+        limits: Limits,
+    ) -> Outcome<Collected> {
+        let mut collected = Collected::default();
+        let is_ours = |record: &EndpointRecord| {
+            network.is_none_or(|network| record.attachment.network == *network)
+        };
+        for read in self.store.networks()? {
+            let Some(record) = keep(read, &mut collected) else {
+                continue;
+            };
+            for read in self.store.endpoints(&record.id)? {
+                let Some(endpoint) = keep(read, &mut collected).filter(is_ours) else {
+                    continue;
+                };
+                let attachment = Attachment::from(&endpoint.attachment);
+                if !is_valid(&attachment) {
+                    self.collect_endpoint(&attachment, &endpoint, limits, &mut collected);
+                }
+            }
+            for read in self.store.garbage(&record.id)? {
+                if let Some(garbage) = keep(read, &mut collected).filter(is_ours) {
+                    self.collect_garbage(garbage, limits, &mut collected);
+                }
+            }
+            self.collect_network(&record, policy, limits, &mut collected);
+        }
+        Ok(collected)
+    }
+
+    fn collect_endpoint(
+        &self,
+        attachment: &Attachment,
+        found: &EndpointRecord,
+        limits: Limits,
+        collected: &mut Collected,
+    ) {
+        let policy = Policy::default();
+        let removed = self
+            .lock(attachment, limits.total)
+            .map_err(super::ControllerError::from)
+            .and_then(|_lock| self.disconnect(&found.network, attachment, policy, limits));
+        match removed {
+            Ok(departure) => {
+                collected.endpoints += usize::from(departure.down.is_none());
+                collected.failures.extend(departure.notes);
+                let down = departure.down.as_ref();
+                collected.failures.extend(down.map(|error| in_words(error)));
+                if down.is_none() {
+                    self.sweep(found, collected);
+                }
+            }
+            Err(error) => collected.failures.push(in_words(&error)),
+        }
+    }
+
+    /// The link of an endpoint that is dead may still lie about in the host's namespace.
+    fn sweep(&self, dead: &EndpointRecord, collected: &mut Collected) {
+        let Some(link) = &dead.link else {
+            return;
+        };
+        let living = self.store.endpoints(&dead.network).unwrap_or_default();
+        let mut living = living.into_iter().flatten().filter_map(|one| one.link);
+        if living.any(|other| other.src_name == link.src_name) {
+            return;
+        }
+        if let Err(error) = self.sandboxes.discard_named(&link.src_name) {
+            collected.failures.push(in_words(&error));
+        }
+    }
+
+    fn collect_garbage(
+        &self,
+        mut record: EndpointRecord,
+        limits: Limits,
+        collected: &mut Collected,
+    ) {
+        let unpaid = self.pay_endpoint(&mut record, true, limits);
+        let saved = if record.owed.is_empty() {
+            collected.garbage += 1;
+            self.sweep(&record, collected);
+            self.store.remove_garbage(&record)
+        } else {
+            record.tries += 1;
+            self.store.save_garbage(&record)
+        };
+        collected.failures.extend(unpaid.into_words());
+        collected
+            .failures
+            .extend(saved.err().map(|error| in_words(&error)));
+    }
+
+    /// A network that is half made or half removed, or that nobody needs any more.
+    fn collect_network(
+        &self,
+        seen: &NetworkRecord,
+        policy: Policy,
+        limits: Limits,
+        collected: &mut Collected,
+    ) {
+        let outcome = self.collect_unused(seen, policy, limits);
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(unpaid)) => {
+                let failures = unpaid.into_words();
+                collected.networks += usize::from(failures.is_empty());
+                collected.failures.extend(failures);
+            }
+            Err(error) => collected.failures.push(in_words(&error)),
+        }
+    }
+
+    fn collect_unused(
+        &self,
+        seen: &NetworkRecord,
+        policy: Policy,
+        limits: Limits,
+    ) -> Result<Option<Unpaid>, StoreError> {
+        if seen.ready && !policy.remove_network {
+            return Ok(None);
+        }
+        let _lock = self.store.lock_network(&seen.id, limits.total)?;
+        let Some(mut now) = self.store.network(&seen.id)? else {
+            return Ok(None);
+        };
+        let needed = (now.ready && !policy.remove_network) || !self.store.is_unused(&now.id)?;
+        if needed {
+            return Ok(None);
+        }
+        self.end_network(&mut now, limits).map(Some)
+    }
+
+    /// Removes a network that has no endpoints.
+    ///
+    /// # Errors
+    /// It has some, or the records could not be read or written.
+    pub fn remove_network(&self, network: &NetworkId, limits: Limits) -> Outcome<Vec<String>> {
+        let _lock = self.store.lock_network(network, limits.total)?;
+        let Some(mut record) = self.store.network(network)? else {
+            return Ok(Vec::new());
+        };
+        let endpoints = self.store.endpoints(network)?.len();
+        if endpoints > 0 {
+            return Err(super::ControllerError::NetworkInUse {
+                name: record.name,
+                endpoints,
+            });
+        }
+        Ok(self.end_network(&mut record, limits)?.into_words())
+    }
+}
+
+/// A record that could be read; the others are told.
+fn keep<T>(read: Result<T, StoreError>, collected: &mut Collected) -> Option<T> {
+    read.map_err(|error| collected.failures.push(in_words(&error)))
+        .ok()
+}
+
+impl Unpaid {
+    fn into_words(self) -> Vec<String> {
+        let down = self.down.as_ref().map(|error| in_words(error));
+        self.failures.into_iter().chain(down).collect()
+    }
+}
