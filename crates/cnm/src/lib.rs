@@ -7,12 +7,14 @@
 //!
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`wire`][]: what goes over HTTP, in both directions.
+//! - [`http`][]: how programs are talked to.
 //! - [`ids`][]: how networks and endpoints are identified.
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
 pub mod driver;
 mod error;
+pub mod http;
 pub mod ids;
 pub mod wire;
 
