@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::http::HttpError;
+
 /// A call of the protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the protocol's own names")]
@@ -108,6 +110,17 @@ pub enum Cause {
     Malformed(String),
     /// A driver that is built in could not do it.
     Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl From<HttpError> for Cause {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Address(why) => Self::Address(why),
+            HttpError::Unreachable(why) => Self::Unreachable(why),
+            HttpError::Timeout => Self::Timeout,
+            HttpError::Malformed(why) => Self::Malformed(why),
+        }
+    }
 }
 
 impl fmt::Display for Cause {

@@ -5,6 +5,7 @@
 //! *controller* calls both in a certain order and puts the interface into the sandbox. Drivers are
 //! built in or programs that serve HTTP.
 //!
+//! - [`discovery`][]: where drivers listen.
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`http`][]: how programs are talked to.
@@ -12,6 +13,7 @@
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
+pub mod discovery;
 pub mod driver;
 mod error;
 pub mod http;
