@@ -7,6 +7,7 @@
 //!
 //! - [`discovery`][]: where drivers listen.
 //! - [`driver`][]: the two driver interfaces, as traits.
+//! - [`remote`][]: drivers that are programs.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`http`][]: how programs are talked to.
 //! - [`ids`][]: how networks and endpoints are identified.
@@ -18,6 +19,7 @@ pub mod driver;
 mod error;
 pub mod http;
 pub mod ids;
+pub mod remote;
 pub mod wire;
 
 pub use driver::{IpamDriver, NetworkDriver};
