@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::http::HttpError;
 use cni_types::{ErrorCode, ToCniError};
 
 /// A call of the protocols.
@@ -112,6 +113,29 @@ pub enum Cause {
     Malformed(String),
     /// A driver that is built in could not do it.
     Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl From<HttpError> for Cause {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Address(why) => Self::Address(why),
+            HttpError::NoConnection(why) => Self::NoConnection(why),
+            HttpError::Unreachable(why) => Self::Unreachable(why),
+            HttpError::Timeout => Self::Timeout,
+            HttpError::Malformed(why) => Self::Malformed(why),
+        }
+    }
+}
+
+impl Cause {
+    /// The same cause of a call that was to follow, and so was never sent.
+    pub(crate) fn of_call_before(self, before: Method) -> Self {
+        match self {
+            Self::Timeout => Self::NoConnection(format!("it did not answer {before} in time")),
+            Self::Unreachable(why) => Self::NoConnection(why),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Cause {

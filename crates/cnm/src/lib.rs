@@ -6,8 +6,11 @@
 //! built in or programs that serve HTTP.
 //!
 //! - [`controller`][]: what calls them, and in which order.
+//! - [`discovery`][]: where drivers listen.
 //! - [`driver`][]: the two driver interfaces, as traits.
+//! - [`remote`][]: drivers that are programs.
 //! - [`wire`][]: what goes over HTTP, in both directions.
+//! - [`http`][]: how programs are talked to.
 //! - [`ids`][]: how networks and endpoints are identified.
 //! - [`sandbox`][]: moving links into namespaces and out of them.
 //! - [`store`][]: what is remembered of them.
@@ -15,9 +18,12 @@
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
 pub mod controller;
+pub mod discovery;
 pub mod driver;
 mod error;
+pub mod http;
 pub mod ids;
+pub mod remote;
 pub mod sandbox;
 pub mod store;
 pub mod wire;

@@ -1,0 +1,113 @@
+//! An IPAM driver that is a program.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{RemotePlugin, Subsystem, nothing};
+use crate::driver::{IpamDriver, Outcome};
+use crate::error::{Cause, DriverError, Method};
+use crate::wire::ipam::{
+    AddressSpaces, Capabilities, ReleaseAddressRequest, ReleasePoolRequest, RequestAddressReply,
+    RequestAddressRequest, RequestPoolReply, RequestPoolRequest,
+};
+
+/// The IPAM driver that a plugin implements.
+#[derive(Debug, Clone)]
+pub struct RemoteIpamDriver {
+    plugin: Arc<RemotePlugin>,
+}
+
+impl RemoteIpamDriver {
+    /// The plugin is not asked yet whether it implements one.
+    #[must_use]
+    pub const fn new(plugin: Arc<RemotePlugin>) -> Self {
+        Self { plugin }
+    }
+
+    /// The plugin.
+    #[must_use]
+    pub fn plugin(&self) -> &RemotePlugin {
+        &self.plugin
+    }
+
+    fn ready(&self, deadline: Instant) -> Outcome<&RemotePlugin> {
+        self.plugin
+            .require(Subsystem::Ipam, deadline)
+            .map_err(|cause| self.error(Method::Activate, cause))?;
+        Ok(&self.plugin)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: Method, deadline: Instant) -> Outcome<T> {
+        self.ready(deadline)?
+            .ask(method, deadline)
+            .map_err(|cause| self.error(method, cause))
+    }
+
+    fn tell<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        request: &impl Serialize,
+        deadline: Instant,
+    ) -> Outcome<T> {
+        self.ready(deadline)?
+            .tell(method, request, deadline)
+            .map_err(|cause| self.error(method, cause))
+    }
+
+    fn error(&self, method: Method, cause: Cause) -> DriverError {
+        DriverError {
+            driver: self.title(),
+            method,
+            cause,
+        }
+    }
+}
+
+impl IpamDriver for RemoteIpamDriver {
+    fn title(&self) -> String {
+        format!("IPAM driver {}", self.plugin.name())
+    }
+
+    /// The call came late to the protocol: whatever a driver answers that is no answer, it has no
+    /// wishes. One that does not answer is another matter.
+    fn capabilities(&self, deadline: Instant) -> Outcome<Capabilities> {
+        self.ready(deadline)?;
+        match self.ask(Method::IpamGetCapabilities, deadline) {
+            Err(error) if !error.is_down() => Ok(Capabilities::default()),
+            outcome => outcome,
+        }
+    }
+
+    fn default_address_spaces(&self, deadline: Instant) -> Outcome<AddressSpaces> {
+        self.ask(Method::GetDefaultAddressSpaces, deadline)
+    }
+
+    fn request_pool(
+        &self,
+        request: &RequestPoolRequest,
+        deadline: Instant,
+    ) -> Outcome<RequestPoolReply> {
+        self.tell(Method::RequestPool, request, deadline)
+    }
+
+    fn release_pool(&self, request: &ReleasePoolRequest, deadline: Instant) -> Outcome<()> {
+        self.tell(Method::ReleasePool, request, deadline)
+            .map(nothing)
+    }
+
+    fn request_address(
+        &self,
+        request: &RequestAddressRequest,
+        deadline: Instant,
+    ) -> Outcome<RequestAddressReply> {
+        self.tell(Method::RequestAddress, request, deadline)
+    }
+
+    fn release_address(&self, request: &ReleaseAddressRequest, deadline: Instant) -> Outcome<()> {
+        self.tell(Method::ReleaseAddress, request, deadline)
+            .map(nothing)
+    }
+}
