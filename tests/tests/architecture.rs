@@ -84,7 +84,7 @@ fn arrows_run_one_way() {
         let allowed: &[&str] = match package.name.as_str() {
             "cni-types" => &[],
             "cnitool" => &["cni-types", "cni-plugin", "cni-netlink"],
-            "cni-cnm" => &["cni-types", "cni-netlink", "cni-firewall"],
+            "cni-cnm" => &["cni-types", "cni-netlink", "cni-firewall", "cni-ipam"],
             name if name.starts_with("cni-") => &["cni-types"],
             name => {
                 let knows_cnm = name == "cnm-shim";

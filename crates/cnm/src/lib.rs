@@ -5,12 +5,14 @@
 //! *controller* calls both in a certain order and puts the interface into the sandbox. Drivers are
 //! built in or programs that serve HTTP.
 //!
+//! - [`builtin`][]: the drivers that are built in.
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`ids`][]: how networks and endpoints are identified.
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
+pub mod builtin;
 pub mod driver;
 mod error;
 pub mod ids;

@@ -22,4 +22,4 @@ pub use candidates::Candidates;
 pub use lease::{Holding, Lease, Store, Survey};
 pub use memory::MemoryStore;
 pub use range::{Range, RangeError, RangeField, RangeSet, RangeSetError, RangeSpec};
-pub use store::{Holder, LeaseDir, LeaseStore, LockedStore, Removed, StoreError};
+pub use store::{Holder, LeaseDir, LeaseStore, LockedStore, Removed, StoreError, lock_file};

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
@@ -20,12 +20,33 @@ const LOCK: &str = "lock";
 /// Waits for the lock of a directory. It is held until the file is closed.
 pub(super) fn acquire(dir: &LeaseDir, deadline: Instant) -> Result<File, StoreError> {
     let path = dir.path().join(LOCK);
-    let fail = |source| StoreError::io("lock", &path, source);
     let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let file = dir
         .open_file(LOCK, flags, Mode::from_bits_truncate(0o600))
-        .map_err(|errno| fail(errno.into()))?;
-    let file = File::from(file);
+        .map_err(|errno| StoreError::io("lock", &path, errno.into()))?;
+    wait(File::from(file), path, deadline)
+}
+
+/// Waits for flock(2) on any file, which is made if there is none. It is held until the returned
+/// file is closed.
+///
+/// # Errors
+/// The file cannot be opened; the lock was not free by `deadline`, and the error names who holds it.
+pub fn lock_file(path: &Path, deadline: Instant) -> Result<File, StoreError> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits())
+        .open(path);
+    let file = opened.map_err(|source| StoreError::io("lock", path, source))?;
+    wait(file, path.to_owned(), deadline)
+}
+
+fn wait(file: File, path: PathBuf, deadline: Instant) -> Result<File, StoreError> {
+    let fail = |source| StoreError::io("lock", &path, source);
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {}
