@@ -135,7 +135,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<String>, FileError> {
     for entry in entries {
         let name = entry.map_err(failed("read directory", dir))?.file_name();
         let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        names.extend(name.filter(|name| !name.starts_with('.')).map(str::to_owned));
+        names.extend(
+            name.filter(|name| !name.starts_with('.'))
+                .map(str::to_owned),
+        );
     }
     names.sort_unstable();
     Ok(names)
@@ -177,7 +180,10 @@ mod tests {
         let path = data.path().join("one.json");
         fs::write(&path, "").unwrap();
         let error = read::<String>(&path).unwrap_err();
-        assert_eq!(error.to_string(), format!("failed to read {}", path.display()));
+        assert_eq!(
+            error.to_string(),
+            format!("failed to read {}", path.display())
+        );
         assert!(error.hint().unwrap().contains("remove it"));
     }
 }
