@@ -5,6 +5,7 @@
 //! *controller* calls both in a certain order and puts the interface into the sandbox. Drivers are
 //! built in or programs that serve HTTP.
 //!
+//! - [`builtin`][]: the drivers that are built in.
 //! - [`controller`][]: what calls them, and in which order.
 //! - [`discovery`][]: where drivers listen.
 //! - [`driver`][]: the two driver interfaces, as traits.
@@ -17,6 +18,7 @@
 //!
 //! Whoever calls a driver says by when it has to answer; nothing here waits longer.
 
+pub mod builtin;
 pub mod controller;
 pub mod discovery;
 pub mod driver;

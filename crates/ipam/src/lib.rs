@@ -7,12 +7,11 @@
 //!
 //! The other half is [`LeaseStore`]: leases as files, in the directory layout of the reference's
 //! `host-local` plugin and under the same lock, so that both can work on one directory at once.
-//! [`lock_by`] is that lock's waiting, for whoever else keeps files.
+//! [`lock_file`] is that lock for whoever else keeps files.
 
 mod addr;
 mod allocate;
 mod candidates;
-mod flock;
 mod lease;
 mod memory;
 mod range;
@@ -21,8 +20,7 @@ mod store;
 pub use addr::{bits_of, predecessor, successor};
 pub use allocate::{AllocateError, AllocateFailure, Grant, SetError, allocate};
 pub use candidates::Candidates;
-pub use flock::lock_by;
 pub use lease::{Holding, Lease, Store, Survey};
 pub use memory::MemoryStore;
 pub use range::{Range, RangeError, RangeField, RangeSet, RangeSetError, RangeSpec};
-pub use store::{Holder, LeaseDir, LeaseStore, LockedStore, Removed, StoreError};
+pub use store::{Holder, LeaseDir, LeaseStore, LockedStore, Removed, StoreError, lock_file};

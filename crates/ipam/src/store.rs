@@ -33,6 +33,7 @@ use nix::unistd::{AccessFlags, access};
 
 pub use dir::LeaseDir;
 pub use error::{Holder, StoreError};
+pub use lock::lock_file;
 pub use locked::{LockedStore, Removed};
 
 /// Where the leases of one network are. Cheap: nothing is opened yet.

@@ -53,11 +53,8 @@ pub enum StoreError {
         why: String,
     },
     /// Somebody else held a lock for too long.
-    #[error("{} is locked by another process", path.display())]
-    Locked {
-        /// Which file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Lock(#[from] cni_ipam::StoreError),
 }
 
 impl StoreError {
@@ -75,7 +72,7 @@ impl ToCniError for StoreError {
         match self {
             Self::Io { .. } => ErrorCode::IO,
             Self::Broken { .. } => ErrorCode::DECODE,
-            Self::Locked { .. } => ErrorCode::TRY_AGAIN,
+            Self::Lock(error) => error.code(),
         }
     }
 
@@ -83,9 +80,7 @@ impl ToCniError for StoreError {
         match self {
             Self::Io { .. } => None,
             Self::Broken { .. } => Some("move the file away; `cnm-shim gc` tells what is left"),
-            Self::Locked { .. } => {
-                Some("a call for the same network or attachment is under way; /proc/locks names it")
-            }
+            Self::Lock(error) => error.hint(),
         }
     }
 }

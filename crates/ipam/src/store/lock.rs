@@ -1,9 +1,11 @@
 //! flock(2) with a deadline, and who is in the way.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
@@ -11,7 +13,6 @@ use nix::sys::stat::{Mode, major, minor};
 
 use super::dir::LeaseDir;
 use super::error::{Holder, StoreError};
-use crate::flock::lock_by;
 
 /// The reference's lock file.
 const LOCK: &str = "lock";
@@ -19,12 +20,38 @@ const LOCK: &str = "lock";
 /// Waits for the lock of a directory. It is held until the file is closed.
 pub(super) fn acquire(dir: &LeaseDir, deadline: Instant) -> Result<File, StoreError> {
     let path = dir.path().join(LOCK);
-    let fail = |source| StoreError::io("lock", &path, source);
     let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let file = dir
         .open_file(LOCK, flags, Mode::from_bits_truncate(0o600))
-        .map_err(|errno| fail(errno.into()))?;
-    let file = File::from(file);
+        .map_err(|errno| StoreError::io("lock", &path, errno.into()))?;
+    wait(File::from(file), path, deadline)
+}
+
+/// Waits for flock(2) on any file, which is made if there is none. It is held until the returned
+/// file is closed.
+///
+/// # Errors
+/// The file cannot be opened; the lock was not free by `deadline`, and the error names who holds it.
+pub fn lock_file(path: &Path, deadline: Instant) -> Result<File, StoreError> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits())
+        .open(path);
+    let file = opened.map_err(|source| StoreError::io("lock", path, source))?;
+    wait(file, path.to_owned(), deadline)
+}
+
+fn wait(file: File, path: PathBuf, deadline: Instant) -> Result<File, StoreError> {
+    let fail = |source| StoreError::io("lock", &path, source);
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(source)) => return Err(fail(source)),
+    }
     let identity = Identity::of(&file).map_err(fail)?;
     let start = Instant::now();
     match lock_by(file, deadline) {
@@ -35,6 +62,32 @@ pub(super) fn acquire(dir: &LeaseDir, deadline: Instant) -> Result<File, StoreEr
             path,
         }),
         Err(source) => Err(fail(source)),
+    }
+}
+
+/// flock(2) has no deadline, so a thread waits in it. After the deadline nobody listens to that
+/// thread any more: should it get the lock after all, it closes the file, which frees the lock;
+/// should the process end before, the thread ends with it.
+fn lock_by(file: File, deadline: Instant) -> io::Result<Option<File>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name("lock".to_owned())
+        .stack_size(64 << 10)
+        .spawn(move || {
+            let locked = loop {
+                match file.lock() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    result => break result,
+                }
+            };
+            // If nobody listens, the file is dropped here, and with it the lock.
+            let _nobody = sender.send(locked.map(|()| file));
+        })?;
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    match receiver.recv_timeout(remaining) {
+        Ok(result) => result.map(Some),
+        Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("the waiter is gone")),
     }
 }
 

@@ -112,3 +112,16 @@ fn the_lock_is_a_flock_on_the_file_lock() {
         Err(StoreError::Locked { .. })
     ));
 }
+
+#[test]
+fn any_file_can_be_locked_the_same_way() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("lock");
+    let held = lock_file(&path, soon()).unwrap();
+    let error = lock_file(&path, Instant::now()).unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    drop(held);
+    drop(lock_file(&path, soon()).unwrap());
+    let elsewhere = data.path().join("none/lock");
+    assert!(lock_file(&elsewhere, soon()).unwrap_err().is_not_found());
+}
