@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use crate::{
-    CniError, CniResult, Dns, ErrorCode, Json, NameError, NetworkName, SpecVersion, ToCniError,
+    ArgsError, CniArgs, CniError, CniResult, Dns, ErrorCode, Json, MacAddr, MacError, NameError,
+    NetworkName, SpecVersion, ToCniError,
 };
 
 /// A container's interface as GC lists it.
@@ -42,6 +43,78 @@ impl DnsConf {
             options: self.options.clone().unwrap_or_default(),
         })
     }
+}
+
+/// The keys in which a hardware address is asked for, in `runtimeConfig` and in `args.cni`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct MacConf {
+    /// The address.
+    pub mac: String,
+}
+
+/// Why a hardware address that was asked for cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MacRequestError {
+    /// It is none.
+    #[error("{key}: {error}")]
+    Invalid {
+        /// Where it was asked for.
+        key: &'static str,
+        /// Why.
+        error: MacError,
+    },
+    /// It is one of many.
+    #[error("{key}: {mac} is not an address that an interface can have")]
+    NotUnicast {
+        /// Where it was asked for.
+        key: &'static str,
+        /// Which.
+        mac: MacAddr,
+    },
+    /// `CNI_ARGS` cannot be read.
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+}
+
+impl ToCniError for MacRequestError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Args(_) => ErrorCode::INVALID_ENVIRONMENT,
+            _ => ErrorCode::INVALID_CONFIG,
+        }
+    }
+}
+
+/// The hardware address that an interface was asked to have. The runtime's wish (`runtimeConfig`)
+/// beats the operator's (`args.cni`), which beats the environment's (`MAC` of `CNI_ARGS`).
+///
+/// # Errors
+/// The one that counts is not an address that an interface can have.
+pub fn requested_mac(
+    runtime_config: &MacConf,
+    args: &MacConf,
+    cni_args: &str,
+) -> Result<Option<MacAddr>, MacRequestError> {
+    let environment = CniArgs::parse(cni_args, &["MAC"])?;
+    let sources = [
+        ("runtimeConfig.mac", runtime_config.mac.as_str()),
+        ("args.cni.mac", args.mac.as_str()),
+        (
+            "MAC of CNI_ARGS",
+            environment.get("MAC").unwrap_or_default(),
+        ),
+    ];
+    let Some((key, text)) = sources.into_iter().find(|(_, text)| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let mac: MacAddr = text
+        .parse()
+        .map_err(|error| MacRequestError::Invalid { key, error })?;
+    if !mac.is_unicast() {
+        return Err(MacRequestError::NotUnicast { key, mac });
+    }
+    Ok(Some(mac))
 }
 
 /// The `name` of the network.

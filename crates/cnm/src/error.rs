@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::http::HttpError;
-use cni_types::{ErrorCode, ToCniError};
+use cni_types::{CniError, ErrorCode, ToCniError};
 
 /// A call of the protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -267,6 +267,9 @@ impl DriverError {
 impl ToCniError for DriverError {
     fn code(&self) -> ErrorCode {
         match &self.cause {
+            Cause::Failed(error) => error
+                .downcast_ref::<CniError>()
+                .map_or(ErrorCode::DRIVER, |error| error.code),
             _ if self.is_down() => ErrorCode::TRY_AGAIN,
             Cause::Address(_) => ErrorCode::INVALID_CONFIG,
             _ => ErrorCode::DRIVER,

@@ -4,10 +4,9 @@ mod vlan;
 
 use std::str::FromStr;
 
-use cni_types::config::DnsConf;
+use cni_types::config::{DnsConf, MacConf, MacRequestError, requested_mac};
 use cni_types::{
-    CniArgs, CniError, Dns, ErrorCode, IfName, Json, JsonError, MacAddr, MacError, NameError,
-    ToCniError,
+    CniError, Dns, ErrorCode, IfName, Json, JsonError, MacAddr, NameError, ToCniError,
 };
 use serde::Deserialize;
 
@@ -53,12 +52,6 @@ struct IpamConf {
 #[serde(default)]
 struct ArgsConf {
     cni: MacConf,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct MacConf {
-    mac: String,
 }
 
 /// How the container's traffic to the world is masqueraded.
@@ -138,12 +131,8 @@ pub(crate) enum ConfigError {
     HairpinAndPromiscuous,
     #[error("cannot use IPAM when DisableContainerInterface flag is set")]
     IpamAndDisabled,
-    #[error("{key}: {error}")]
-    Mac { key: &'static str, error: MacError },
-    #[error("{key}: {mac} is not an address that an interface can have")]
-    MacNotUnicast { key: &'static str, mac: MacAddr },
     #[error(transparent)]
-    Args(#[from] cni_types::ArgsError),
+    Mac(#[from] MacRequestError),
     #[error(transparent)]
     Vlan(#[from] VlanError),
 }
@@ -152,7 +141,7 @@ impl ToCniError for ConfigError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Decode(_) => ErrorCode::DECODE,
-            Self::Args(_) => ErrorCode::INVALID_ENVIRONMENT,
+            Self::Mac(error) => error.code(),
             _ => ErrorCode::INVALID_CONFIG,
         }
     }
@@ -182,7 +171,7 @@ impl BridgeConfig {
         if conf.hairpin_mode && conf.promisc_mode {
             return Err(ConfigError::HairpinAndPromiscuous);
         }
-        let mac = requested_mac(&conf, cni_args)?;
+        let mac = requested_mac(&conf.runtime_config, &conf.args.cni, cni_args)?;
         let addressing = addressing(&conf)?;
         Ok(Self {
             bridge: bridge_name(conf.bridge)?,
@@ -264,26 +253,6 @@ fn addressing(conf: &Conf) -> Result<Addressing, ConfigError> {
         (true, true) => Ok(Addressing::Down),
         (false, true) => Err(ConfigError::IpamAndDisabled),
     }
-}
-
-/// The runtime's wish beats the operator's, which beats the environment's.
-fn requested_mac(conf: &Conf, cni_args: &str) -> Result<Option<MacAddr>, ConfigError> {
-    let args = CniArgs::parse(cni_args, &["MAC"])?;
-    let sources = [
-        ("runtimeConfig.mac", conf.runtime_config.mac.as_str()),
-        ("args.cni.mac", conf.args.cni.mac.as_str()),
-        ("MAC of CNI_ARGS", args.get("MAC").unwrap_or_default()),
-    ];
-    let Some((key, text)) = sources.into_iter().find(|(_, text)| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let mac: MacAddr = text
-        .parse()
-        .map_err(|error| ConfigError::Mac { key, error })?;
-    if !mac.is_unicast() {
-        return Err(ConfigError::MacNotUnicast { key, mac });
-    }
-    Ok(Some(mac))
 }
 
 #[cfg(test)]

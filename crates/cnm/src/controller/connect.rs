@@ -7,7 +7,7 @@ use cni_types::{Attachment, IpCidr};
 use super::joining::Joining;
 use super::spec::{EndpointIds, EndpointSpec, Limits, NetworkSpec};
 use super::{Controller, ControllerError, Outcome, Policy};
-use crate::ids::EndpointId;
+use crate::ids::{EndpointId, NetworkId};
 use crate::sandbox::Placed;
 use crate::store::record::{AttachmentRecord, Debts, EndpointRecord};
 
@@ -36,9 +36,9 @@ impl Connected {
 impl Controller {
     /// Joins a sandbox to a network, which is made if there is none.
     ///
-    /// The caller holds the attachment's lock. After a failure it calls
-    /// [`disconnect`](Self::disconnect), which takes back what was done: the record says what that
-    /// is.
+    /// The caller holds the attachment's lock and has [cleared](Self::clear) it. After a failure it
+    /// calls [`disconnect`](Self::disconnect), which takes back what was done: the record says what
+    /// that is.
     ///
     /// # Errors
     /// A driver, the kernel or the file system refused.
@@ -48,7 +48,6 @@ impl Controller {
         endpoint: &EndpointSpec,
         limits: Limits,
     ) -> Outcome<Connected> {
-        self.clear_attachment(network, &endpoint.attachment, limits)?;
         let mut joining = self.create(network, endpoint, limits)?;
         let reply = joining.join()?;
         let placement = joining.plan(&reply)?;
@@ -60,21 +59,26 @@ impl Controller {
         joining.finish(placement.as_ref(), placed)
     }
 
-    /// An earlier endpoint of the attachment: whole, it is in the way; what is left of one goes
-    /// first.
-    fn clear_attachment(
+    /// Makes way for a new endpoint of the attachment. An earlier one that is whole is in the way;
+    /// what is left of one goes first.
+    ///
+    /// The caller holds the attachment's lock.
+    ///
+    /// # Errors
+    /// There is one, or it cannot be removed yet.
+    pub fn clear(
         &self,
-        network: &NetworkSpec,
+        likely: &NetworkId,
         attachment: &Attachment,
         limits: Limits,
     ) -> Outcome<()> {
-        let Some(record) = self.store.endpoint(&network.id(), attachment)? else {
+        let Some(record) = self.store.endpoint(likely, attachment)? else {
             return Ok(());
         };
         if record.complete && self.is_in_place(&record) {
             return Err(ControllerError::AlreadyAttached(attachment.clone()));
         }
-        let departure = self.disconnect(&network.id(), attachment, Policy::default(), limits)?;
+        let departure = self.disconnect(likely, attachment, Policy::default(), limits)?;
         match departure.down {
             Some(_down) => Err(ControllerError::StillThere(attachment.clone())),
             None => Ok(()),

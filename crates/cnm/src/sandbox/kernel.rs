@@ -199,11 +199,19 @@ fn host_end(host: &Socket, link: &Link) -> Result<Option<HostEnd>, SandboxError>
         return Ok(None);
     };
     let found = host.find_link_by_index(peer)?;
-    let found = found.filter(|end| end.is_kind("veth") && end.peer == Some(link.index));
-    Ok(found.map(|end| HostEnd {
+    let Some(end) = found.filter(|end| end.is_kind("veth") && end.peer == Some(link.index)) else {
+        return Ok(None);
+    };
+    let master = match end.master {
+        Some(index) => host.find_link_by_index(index)?,
+        None => None,
+    };
+    let bridge = master.filter(|master| master.is_kind("bridge"));
+    Ok(Some(HostEnd {
         mac: mac_text(&end),
         mtu: end.mtu,
         name: end.name,
+        bridge: bridge.map(|bridge| (bridge.name.clone(), mac_text(&bridge))),
     }))
 }
 

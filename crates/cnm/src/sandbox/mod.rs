@@ -111,6 +111,8 @@ pub struct HostEnd {
     pub mac: String,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// The name and the hardware address of the bridge that it is a port of.
+    pub bridge: Option<(String, String)>,
 }
 
 /// What became of a link that was to go back to the host's namespace.

@@ -239,6 +239,17 @@ impl IpamDriver for DefaultIpam {
         })
     }
 
+    fn knows_owners(&self) -> bool {
+        true
+    }
+
+    fn release_owned(&self, _pool: &str, owner: &str, deadline: Instant) -> Outcome<()> {
+        match Self::release_owned(self, owner, deadline) {
+            Ok(_addresses) => Ok(()),
+            Err(error) => Err(self.failed(Method::ReleaseAddress)(error)),
+        }
+    }
+
     fn release_address(
         &self,
         request: &ipam::ReleaseAddressRequest,

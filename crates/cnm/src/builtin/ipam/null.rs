@@ -66,6 +66,10 @@ impl IpamDriver for NullIpam {
         })
     }
 
+    fn gives_addresses(&self) -> bool {
+        false
+    }
+
     fn release_pool(&self, _request: &ipam::ReleasePoolRequest, _deadline: Instant) -> Outcome<()> {
         Ok(())
     }

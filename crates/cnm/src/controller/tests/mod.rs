@@ -38,7 +38,13 @@ impl Bench {
     }
 
     fn connect(&self, endpoint: &EndpointSpec) -> Outcome<Connected> {
-        self.controller().connect(&network(), endpoint, limits())
+        self.connect_to(&network(), endpoint)
+    }
+
+    fn connect_to(&self, network: &NetworkSpec, endpoint: &EndpointSpec) -> Outcome<Connected> {
+        let controller = self.controller();
+        controller.clear(&network.id(), &endpoint.attachment, limits())?;
+        controller.connect(network, endpoint, limits())
     }
 
     fn disconnect(&self, policy: Policy) -> Departure {
@@ -436,10 +442,7 @@ fn endpoints_may_come_with_their_addresses_or_get_them_from_the_driver() {
         given: vec!["10.77.0.50/24".parse().unwrap()],
         ..endpoint()
     };
-    let connected = bench
-        .controller()
-        .connect(&without_ipam, &given, limits())
-        .unwrap();
+    let connected = bench.connect_to(&without_ipam, &given).unwrap();
     assert_eq!(connected.addresses, given.given);
     let calls = bench.world.calls();
     assert!(
@@ -449,10 +452,7 @@ fn endpoints_may_come_with_their_addresses_or_get_them_from_the_driver() {
     bench.disconnect(REMOVE_NETWORK);
 
     bench.world.0.borrow_mut().endpoint_reply.interface.address = "10.77.0.60/24".into();
-    let connected = bench
-        .controller()
-        .connect(&without_ipam, &endpoint(), limits())
-        .unwrap();
+    let connected = bench.connect_to(&without_ipam, &endpoint()).unwrap();
     assert_eq!(connected.addresses, ["10.77.0.60/24".parse().unwrap()]);
 }
 
@@ -475,7 +475,7 @@ fn a_network_that_exists_is_used_only_if_it_may_be_another_nodes() {
             existing,
             ..network()
         };
-        let connected = bench.controller().connect(&spec, &endpoint(), limits());
+        let connected = bench.connect_to(&spec, &endpoint());
         assert_eq!(connected.is_ok(), works, "{scope} {existing:?}");
         bench.disconnect(REMOVE_NETWORK);
         // It is somebody else's, and stays.
@@ -493,17 +493,11 @@ fn a_changed_network_is_made_anew_unless_it_is_in_use() {
         attachment: attachment("c2"),
         ..endpoint()
     };
-    let error = bench
-        .controller()
-        .connect(&changed, &other, limits())
-        .unwrap_err();
+    let error = bench.connect_to(&changed, &other).unwrap_err();
     assert_eq!(error.code(), ErrorCode::IN_USE);
     bench.disconnect(Policy::default());
     bench.world.calls();
-    bench
-        .controller()
-        .connect(&changed, &other, limits())
-        .unwrap();
+    bench.connect_to(&changed, &other).unwrap();
     assert_eq!(
         bench.world.calls(),
         [&DELETE[..], &CREATE, attach()].concat()
