@@ -1,0 +1,425 @@
+//! The config's keys, and the only place where they are validated.
+
+mod addresses;
+mod error;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cni_cnm::controller::spec::{EndpointIds, Existing, FamilySpec, IpamSpec, Limits, NetworkSpec};
+use cni_cnm::controller::{OnDriverDown, Policy};
+use cni_cnm::sandbox::plan::DefaultRoute;
+use cni_cnm::store::record::DriverRef;
+use cni_cnm::wire::network::PortBinding;
+use cni_plugin::{AttachmentRequest, Request};
+use cni_types::config::{MacConf, requested_mac};
+use cni_types::{Dns, Json, MacAddr, NetworkName};
+
+use self::addresses::FamilyKeys;
+pub(crate) use self::error::ConfigError;
+use self::raw::{Conf, RemovalConf, Scalar};
+
+/// Where records are kept.
+const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
+
+/// How long a command may take when the config does not say: shorter than the two minutes after
+/// which kubelet gives up a sandbox.
+const TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How long taking back a failed ADD may take.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The type under which kubernetes/contrib's `to_docker` was called.
+const C2D: &str = "c2d";
+
+/// Who makes the attachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// A CNM driver, with the shim as its controller.
+    Driver(DriverConfig),
+    /// Docker Engine.
+    Engine(EngineConfig),
+}
+
+/// How the path that drivers are told is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyStyle {
+    /// `CNI_NETNS` as it is.
+    Cni,
+    /// Below `/var/run/docker/netns`, as Docker's.
+    Docker,
+}
+
+/// What both backends are asked to give an attachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) ports: Vec<PortBinding>,
+    /// `docker network connect --driver-opt`.
+    pub(crate) endpoint_options: BTreeMap<String, String>,
+    pub(crate) default_route: DefaultRoute,
+    /// What replaces the IPAM's name resolution.
+    pub(crate) dns: Option<Dns>,
+}
+
+/// A valid config of the `driver` backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DriverConfig {
+    pub(crate) network: NetworkSpec,
+    /// A CNI plugin that gives the addresses.
+    pub(crate) delegate: Option<String>,
+    pub(crate) ids: EndpointIds,
+    pub(crate) key_style: KeyStyle,
+    pub(crate) check_driver: bool,
+    pub(crate) wishes: Wishes,
+}
+
+/// A valid config of the `engine` backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EngineConfig {
+    /// Docker's network, by name or id.
+    pub(crate) network: String,
+    /// How to make it if there is none; only where the config names a driver.
+    pub(crate) create: Option<EngineNetwork>,
+    /// Docker's container, where it is not `CNI_CONTAINERID`.
+    pub(crate) container: Option<String>,
+    pub(crate) wishes: Wishes,
+}
+
+/// A Docker network to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EngineNetwork {
+    pub(crate) driver: String,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) ipam_driver: String,
+    pub(crate) ipam_options: BTreeMap<String, String>,
+    pub(crate) v4: FamilySpec,
+    pub(crate) v6: FamilySpec,
+    pub(crate) enable_ipv6: bool,
+    pub(crate) internal: bool,
+}
+
+/// What every command needs to know, whatever else is wrong with the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The CNM network's name.
+    pub(crate) network: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) timeout: Duration,
+    /// Where Docker Engine listens, if the config says so.
+    pub(crate) engine_socket: Option<String>,
+    pub(crate) leak_when_down: bool,
+    /// Fail a DEL whose driver has answered with an error.
+    pub(crate) strict_delete: bool,
+    /// Ask the driver to remove what nothing is remembered of.
+    pub(crate) force_delete: bool,
+    pub(crate) remove_network: bool,
+    /// The driver, for that.
+    pub(crate) driver: DriverRef,
+}
+
+impl Settings {
+    /// Reads them; what is wrong counts as not written.
+    pub(crate) fn read(config: &Json, name: &NetworkName) -> Self {
+        let conf = RemovalConf::read(config);
+        let or = |text: String, default: &str| {
+            if text.is_empty() {
+                default.to_owned()
+            } else {
+                text
+            }
+        };
+        Self {
+            network: or(conf.network, name.as_str()),
+            data_dir: or(conf.data_dir, DATA_DIR).into(),
+            timeout: timeout(&conf.timeout).unwrap_or(TIMEOUT),
+            engine_socket: Some(conf.engine_socket).filter(|socket| !socket.is_empty()),
+            leak_when_down: conf.on_driver_down == "leak",
+            strict_delete: conf.strict_delete,
+            force_delete: conf.force_delete,
+            remove_network: conf.remove_network_when_unused,
+            driver: driver_ref(&or(conf.driver, "bridge"), &conf.driver_url),
+        }
+    }
+
+    /// The limits of a command that begins now.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits::within(self.timeout)
+    }
+
+    /// The limits of taking back a failed ADD that begins now.
+    pub(crate) fn undo_limits(&self) -> Limits {
+        Limits::within(self.timeout.min(UNDO_TIMEOUT))
+    }
+
+    /// How removals are to be done.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            on_driver_down: if self.leak_when_down {
+                OnDriverDown::Leak
+            } else {
+                OnDriverDown::Keep
+            },
+            remove_network: self.remove_network,
+        }
+    }
+}
+
+impl Backend {
+    /// Reads and validates the config of an ADD or a CHECK.
+    pub(crate) fn load(request: &AttachmentRequest) -> Result<Self, ConfigError> {
+        Self::of(&request.request)
+    }
+
+    /// Reads and validates a config.
+    pub(crate) fn of(request: &Request) -> Result<Self, ConfigError> {
+        let conf: Conf = request.config.decode().map_err(ConfigError::Decode)?;
+        if let Some(written) = request.config.get("timeout").filter(|it| !it.is_null())
+            && timeout(written).is_none()
+        {
+            let wanted = "a number of seconds, or a duration as \"750ms\" or \"20s\"";
+            return Err(ConfigError::malformed(
+                "timeout",
+                &written.to_string(),
+                wanted,
+            ));
+        }
+        let on_down = RemovalConf::read(&request.config).on_driver_down;
+        one_of("onDriverDown", &on_down, &["", "keep", "leak"])?;
+        Self::validate(conf, &request.network, &request.env.args)
+    }
+
+    fn validate(conf: Conf, name: &NetworkName, cni_args: &str) -> Result<Self, ConfigError> {
+        let backend = match conf.backend.as_str() {
+            "" if conf.r#type == C2D => "engine",
+            "" => "driver",
+            given => given,
+        };
+        one_of("backend", backend, &["driver", "engine"])?;
+        let wishes = wishes(&conf, cni_args)?;
+        if backend == "engine" {
+            return engine(conf, name, wishes).map(Self::Engine);
+        }
+        driver(conf, name, wishes).map(Self::Driver)
+    }
+}
+
+/// Whether a value is one of those that are known.
+fn one_of(
+    key: &'static str,
+    value: &str,
+    known: &'static [&'static str],
+) -> Result<(), ConfigError> {
+    if known.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::Unknown {
+        key,
+        value: value.to_owned(),
+        known: match key {
+            "backend" => "\"driver\", \"engine\"",
+            "onDriverDown" => "\"keep\", \"leak\"",
+            "sandboxKeyStyle" => "\"cni\", \"docker\"",
+            "existingNetwork" => "\"tolerate\", \"fail\"",
+            _ => "\"derived\", \"random\"",
+        },
+    })
+}
+
+/// A number is of seconds; a text is a number with its unit.
+fn timeout(written: &Json) -> Option<Duration> {
+    let seconds = match written {
+        Json::Number(number) => number.as_f64()?,
+        Json::String(text) => {
+            let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+            let (number, unit) = text.split_at(digits);
+            let number: f64 = number.parse().ok()?;
+            match unit {
+                "ms" => number / 1000.0,
+                "s" => number,
+                "m" => number * 60.0,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let duration = Duration::try_from_secs_f64(seconds).ok()?;
+    (!duration.is_zero() && duration <= Duration::from_secs(3600)).then_some(duration)
+}
+
+fn driver_ref(name: &str, url: &str) -> DriverRef {
+    DriverRef {
+        name: name.to_owned(),
+        url: (!url.is_empty()).then(|| url.to_owned()),
+    }
+}
+
+fn texts(options: BTreeMap<String, Scalar>) -> BTreeMap<String, String> {
+    let options = options.into_iter();
+    options.map(|(key, Scalar(value))| (key, value)).collect()
+}
+
+fn wishes(conf: &Conf, cni_args: &str) -> Result<Wishes, ConfigError> {
+    let mac = |mac: &String| MacConf { mac: mac.clone() };
+    let (runtime, args) = (mac(&conf.runtime_config.mac), mac(&conf.args.cni.mac));
+    let ips = if conf.runtime_config.ips.is_empty() {
+        addresses::wanted("args.cni.ips", &conf.args.cni.ips)?
+    } else {
+        addresses::wanted("runtimeConfig.ips", &conf.runtime_config.ips)?
+    };
+    Ok(Wishes {
+        mac: requested_mac(&runtime, &args, cni_args)?,
+        ips,
+        ports: addresses::ports(&conf.runtime_config.port_mappings)?,
+        endpoint_options: texts(conf.endpoint_options.clone()),
+        default_route: match (conf.internal, conf.is_default_gateway) {
+            (true, true) => {
+                return Err(ConfigError::Together {
+                    one: "internal",
+                    other: "isDefaultGateway",
+                });
+            }
+            (true, false) => DefaultRoute::Never,
+            (false, true) => DefaultRoute::Always,
+            (false, false) => DefaultRoute::IfNone,
+        },
+        dns: conf.dns.replacement(),
+    })
+}
+
+/// Both families, and whether there is IPv6.
+fn families(conf: &Conf) -> Result<(FamilySpec, FamilySpec, bool), ConfigError> {
+    let mut v4 = FamilyKeys {
+        subnet: ("subnet", &conf.subnet),
+        range: ("ipRange", &conf.ip_range),
+        gateway: ("gateway", &conf.gateway),
+        ipv6: false,
+    }
+    .read()?;
+    let mut v6 = FamilyKeys {
+        subnet: ("subnetV6", &conf.subnet_v6),
+        range: ("ipRangeV6", &conf.ip_range_v6),
+        gateway: ("gatewayV6", &conf.gateway_v6),
+        ipv6: true,
+    }
+    .read()?;
+    addresses::apply_ranges(&conf.runtime_config.ip_ranges, &mut v4, &mut v6)?;
+    addresses::add_aux(&conf.aux_addresses, [&mut v4, &mut v6])?;
+    let enabled = conf.enable_ipv6.unwrap_or(v6.subnet.is_some());
+    if v6.subnet.is_some() && !enabled {
+        return Err(ConfigError::Together {
+            one: "enableIPv6: false",
+            other: "an IPv6 subnet",
+        });
+    }
+    Ok((v4, v6, enabled))
+}
+
+fn network_name(conf: &Conf, name: &NetworkName) -> String {
+    if conf.network.is_empty() {
+        name.as_str().to_owned()
+    } else {
+        conf.network.clone()
+    }
+}
+
+fn driver(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<DriverConfig, ConfigError> {
+    one_of(
+        "sandboxKeyStyle",
+        &conf.sandbox_key_style,
+        &["", "cni", "docker"],
+    )?;
+    one_of(
+        "existingNetwork",
+        &conf.existing_network,
+        &["", "tolerate", "fail"],
+    )?;
+    one_of("endpointID", &conf.endpoint_id, &["", "derived", "random"])?;
+    let (v4, v6, enable_ipv6) = families(&conf)?;
+    let delegate = Some(conf.ipam.r#type.clone()).filter(|plugin| !plugin.is_empty());
+    let names_driver = !conf.ipam_driver.is_empty() || !conf.ipam_driver_url.is_empty();
+    if delegate.is_some() && names_driver {
+        return Err(ConfigError::Together {
+            one: "ipam",
+            other: "ipamDriver",
+        });
+    }
+    let ipam = delegate.is_none().then(|| IpamSpec {
+        driver: match conf.ipam_driver.as_str() {
+            // A driver that is known by its address needs a name for errors only.
+            "" if names_driver => driver_ref("ipam", &conf.ipam_driver_url),
+            "" => driver_ref("default", ""),
+            named => driver_ref(named, &conf.ipam_driver_url),
+        },
+        options: texts(conf.ipam_options.clone()),
+    });
+    let named = conf.driver.clone().filter(|name| !name.is_empty());
+    let by_url = if conf.driver_url.is_empty() {
+        "bridge"
+    } else {
+        "driver"
+    };
+    Ok(DriverConfig {
+        network: NetworkSpec {
+            name: network_name(&conf, name),
+            driver: driver_ref(named.as_deref().unwrap_or(by_url), &conf.driver_url),
+            ipam,
+            options: texts(conf.options),
+            enable_ipv6,
+            internal: conf.internal,
+            v4,
+            v6,
+            existing: match conf.existing_network.as_str() {
+                "tolerate" => Existing::Tolerate,
+                "fail" => Existing::Fail,
+                _ => Existing::IfGlobal,
+            },
+        },
+        delegate,
+        ids: match conf.endpoint_id.as_str() {
+            "random" => EndpointIds::Random,
+            _ => EndpointIds::Derived,
+        },
+        key_style: match conf.sandbox_key_style.as_str() {
+            "docker" => KeyStyle::Docker,
+            _ => KeyStyle::Cni,
+        },
+        check_driver: conf.check_driver.unwrap_or(true),
+        wishes,
+    })
+}
+
+fn engine(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<EngineConfig, ConfigError> {
+    if !conf.ipam.r#type.is_empty() {
+        return Err(ConfigError::Together {
+            one: "ipam",
+            other: "backend: engine",
+        });
+    }
+    let (v4, v6, enable_ipv6) = families(&conf)?;
+    let network = network_name(&conf, name);
+    let container = Some(conf.args.docker.container_id).filter(|id| !id.is_empty());
+    let create = conf.driver.filter(|driver| !driver.is_empty());
+    Ok(EngineConfig {
+        network,
+        create: create.map(|driver| EngineNetwork {
+            driver,
+            options: texts(conf.options),
+            ipam_driver: conf.ipam_driver,
+            ipam_options: texts(conf.ipam_options),
+            v4,
+            v6,
+            enable_ipv6,
+            internal: conf.internal,
+        }),
+        container,
+        wishes,
+    })
+}
+
+#[cfg(test)]
+mod tests;
