@@ -8,6 +8,7 @@
 //! - [`discovery`][]: where drivers listen.
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`remote`][]: drivers that are programs.
+//! - [`engine`][]: Docker Engine itself, as another way to networks.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`http`][]: how programs are talked to.
 //! - [`ids`][]: how networks and endpoints are identified.
@@ -16,6 +17,7 @@
 
 pub mod discovery;
 pub mod driver;
+pub mod engine;
 mod error;
 pub mod http;
 pub mod ids;
