@@ -10,6 +10,7 @@
 //! - [`discovery`][]: where drivers listen.
 //! - [`driver`][]: the two driver interfaces, as traits.
 //! - [`remote`][]: drivers that are programs.
+//! - [`engine`][]: Docker Engine itself, as another way to networks.
 //! - [`wire`][]: what goes over HTTP, in both directions.
 //! - [`http`][]: how programs are talked to.
 //! - [`ids`][]: how networks and endpoints are identified.
@@ -22,6 +23,7 @@ pub mod builtin;
 pub mod controller;
 pub mod discovery;
 pub mod driver;
+pub mod engine;
 mod error;
 pub mod http;
 pub mod ids;

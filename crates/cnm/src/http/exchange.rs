@@ -23,6 +23,7 @@ pub(super) fn prepare(request: &Request<'_>) -> Result<Prepared, HttpError> {
     let method = match request.verb {
         Verb::Get => Method::GET,
         Verb::Post => Method::POST,
+        Verb::Delete => Method::DELETE,
     };
     let mut builder = hyper::Request::builder()
         .method(method)

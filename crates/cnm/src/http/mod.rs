@@ -17,6 +17,7 @@ mod exchange;
 mod hosts;
 mod io;
 mod patience;
+pub(crate) mod text;
 mod tls;
 mod verify;
 
@@ -46,6 +47,8 @@ pub enum Verb {
     Get,
     /// Do.
     Post,
+    /// Remove.
+    Delete,
 }
 
 /// A request.

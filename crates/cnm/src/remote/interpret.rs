@@ -3,10 +3,8 @@
 use cni_types::Json;
 
 use crate::error::{Cause, Method};
+use crate::http::text::{excerpt, words};
 use crate::wire::ErrorReply;
-
-/// How much of what is no reply goes into an error, in characters.
-const EXCERPT: usize = 300;
 
 /// Makes of a reply what it says, or why it is none.
 ///
@@ -61,47 +59,6 @@ const fn is_optional(method: Method) -> bool {
             | Method::IpamGetCapabilities
             | Method::GwAllocCheck
     )
-}
-
-/// What a server says in plain text or HTML, or else its status.
-fn words(status: u16, body: &[u8]) -> String {
-    let text = excerpt(&without_tags(&String::from_utf8_lossy(body)));
-    if text.is_empty() {
-        format!("HTTP status {status}")
-    } else {
-        text
-    }
-}
-
-/// The text of a page. Python's servers answer errors with one.
-fn without_tags(text: &str) -> String {
-    if !text.trim_start().starts_with('<') {
-        return text.to_owned();
-    }
-    let mut in_tag = false;
-    text.chars()
-        .filter_map(|character| match character {
-            '<' => {
-                in_tag = true;
-                Some(' ')
-            }
-            '>' if in_tag => {
-                in_tag = false;
-                None
-            }
-            _ if in_tag => None,
-            other => Some(other),
-        })
-        .collect()
-}
-
-/// The beginning of a text, in one line.
-pub(super) fn excerpt(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(EXCERPT) {
-        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
-        None => line,
-    }
 }
 
 #[cfg(test)]
@@ -233,12 +190,5 @@ mod tests {
             // An error is an error all the same.
             assert_eq!(outcome(method, 500, r#"{"Err":"no"}"#), "refused: no");
         }
-    }
-
-    #[test]
-    fn a_long_text_is_cut_at_a_character() {
-        let long = "ä".repeat(EXCERPT + 1);
-        let expected = format!("refused: {}...", "ä".repeat(EXCERPT));
-        assert_eq!(outcome(Method::Join, 500, &long), expected);
     }
 }

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::discovery::{self, Directories, PluginAddress};
 use crate::error::{Cause, Method};
+use crate::http::text::excerpt;
 use crate::http::{Attempt, Client, Patience, Request, Verb};
 use crate::wire::{self, ActivateReply};
 
@@ -178,12 +179,9 @@ impl RemotePlugin {
 }
 
 fn understand<T: DeserializeOwned>(reply: &Json) -> Result<T, Cause> {
-    reply.decode().map_err(|error| {
-        Cause::Malformed(format!(
-            "{error}, in {}",
-            interpret::excerpt(&reply.to_string())
-        ))
-    })
+    reply
+        .decode()
+        .map_err(|error| Cause::Malformed(format!("{error}, in {}", excerpt(&reply.to_string()))))
 }
 
 /// What there is to know from the reply to a call that only does something.

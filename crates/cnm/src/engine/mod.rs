@@ -1,0 +1,366 @@
+//! Docker Engine's API, as far as joining its containers to its networks takes.
+//!
+//! Built-in drivers of Docker are out of reach of the drivers' protocol, and containers of Docker
+//! can be joined by Docker itself: then it is the controller, and this asks it.
+//!
+//! Names are compared here. Engine takes any beginning of an id for the id, and lists what merely
+//! contains a name; nobody is to be disconnected who was not meant.
+
+mod error;
+mod locate;
+mod version;
+mod wire;
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use cni_types::Json;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::http::text::{excerpt, plain};
+use crate::http::{Address, Client, HttpError, Patience, Reply, Request, Verb};
+use crate::wire::decode;
+
+pub use error::{EngineCause, EngineError, Operation};
+pub use locate::locate;
+pub use version::ApiVersion;
+pub use wire::{
+    AttachedContainer, Container, CreateNetwork, Endpoint, EndpointConfig, EndpointIpam,
+    HostConfig, IpamPool, Network, NetworkIpam, NetworkSettings, ServerVersion, State,
+};
+
+use wire::{ConnectRequest, CreateNetworkReply, DisconnectRequest, Message};
+
+/// The host that requests are for, as Docker's own clients say.
+const HOST: &str = "api.moby.localhost";
+
+/// Docker Engine.
+#[derive(Debug)]
+pub struct Engine {
+    client: Client,
+    patience: Patience,
+    version: OnceLock<ApiVersion>,
+}
+
+impl Engine {
+    /// The Engine that listens there. It is not connected to yet.
+    ///
+    /// # Errors
+    /// A certificate that the address names cannot be read.
+    pub fn new(address: Address, patience: Patience) -> Result<Self, EngineError> {
+        let subject = address.to_string();
+        let client = Client::new(address)
+            .map_err(|error| EngineCause::Http(error).during(Operation::Reach, subject))?;
+        Ok(Self {
+            client,
+            patience,
+            version: OnceLock::new(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        self.client.address()
+    }
+
+    /// The version of the API that both sides speak. Asked once, before the first call of any kind.
+    ///
+    /// # Errors
+    /// It does not answer, or is not Docker Engine.
+    pub fn api_version(&self, deadline: Instant) -> Result<ApiVersion, EngineError> {
+        if let Some(version) = self.version.get() {
+            return Ok(*version);
+        }
+        let version = self
+            .send(Verb::Get, "/_ping", b"", deadline)
+            .and_then(|reply| {
+                let reply = succeeded(reply)?;
+                version::negotiate(reply.header("Api-Version")).map_err(EngineCause::Malformed)
+            })
+            .map_err(|cause| cause.during(Operation::Reach, self.address().to_string()))?;
+        Ok(*self.version.get_or_init(|| version))
+    }
+
+    /// Who it is.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn server_version(&self, deadline: Instant) -> Result<ServerVersion, EngineError> {
+        self.get("/version", deadline)
+            .map_err(|failure| failure.during(Operation::AskVersion, self.address().to_string()))
+    }
+
+    /// A container, by its id, at least the first 12 digits of it, or its name.
+    ///
+    /// # Errors
+    /// There is none ([`EngineError::is_not_found`]), or the call failed.
+    pub fn inspect_container(
+        &self,
+        container: &str,
+        deadline: Instant,
+    ) -> Result<Container, EngineError> {
+        let found: Result<Container, _> = segment(container)
+            .map_err(Failure::Cause)
+            .and_then(|id| self.get(&format!("/containers/{id}/json"), deadline));
+        found
+            .and_then(|found| {
+                if found.is_called(container) {
+                    Ok(found)
+                } else {
+                    Err(EngineCause::Mistaken { found: found.id }.into())
+                }
+            })
+            .map_err(|failure| failure.during(Operation::InspectContainer, container.to_owned()))
+    }
+
+    /// A network, by its id or name.
+    ///
+    /// # Errors
+    /// There is none ([`EngineError::is_not_found`]), there are several of that name
+    /// ([`EngineError::is_ambiguous`]), or the call failed.
+    pub fn inspect_network(
+        &self,
+        network: &str,
+        deadline: Instant,
+    ) -> Result<Network, EngineError> {
+        let found: Result<Network, _> = segment(network)
+            .map_err(Failure::Cause)
+            .and_then(|id| self.get(&format!("/networks/{id}"), deadline));
+        found
+            .and_then(|found| {
+                if found.name == network || found.id == network {
+                    Ok(found)
+                } else {
+                    Err(EngineCause::Mistaken { found: found.name }.into())
+                }
+            })
+            .map_err(|failure| failure.during(Operation::InspectNetwork, network.to_owned()))
+    }
+
+    /// All networks of a name: Engine before 25.0 allows several. Their containers are not listed.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn list_networks(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Vec<Network>, EngineError> {
+        let filters = serde_json::json!({ "name": [name] }).to_string();
+        let path = format!("/networks?filters={}", encode(&filters));
+        let listed: Result<Vec<Network>, _> = self.get(&path, deadline);
+        let mut networks =
+            listed.map_err(|failure| failure.during(Operation::ListNetworks, name.to_owned()))?;
+        networks.retain(|network| network.name == name);
+        Ok(networks)
+    }
+
+    /// Makes a network and tells its id.
+    ///
+    /// # Errors
+    /// There is one of that name ([`EngineError::is_conflict`]), or the call failed.
+    pub fn create_network(
+        &self,
+        network: &CreateNetwork,
+        deadline: Instant,
+    ) -> Result<String, EngineError> {
+        let made: Result<CreateNetworkReply, _> = self
+            .post("/networks/create", network, deadline)
+            .and_then(|reply| Ok(understand(&reply)?));
+        made.map(|made| made.id)
+            .map_err(|failure| failure.during(Operation::CreateNetwork, network.name.clone()))
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// There is none ([`EngineError::is_not_found`]), it has endpoints, or the call failed.
+    pub fn remove_network(&self, network: &str, deadline: Instant) -> Result<(), EngineError> {
+        segment(network)
+            .map_err(Failure::Cause)
+            .and_then(|id| self.call(Verb::Delete, &format!("/networks/{id}"), b"", deadline))
+            .map(drop)
+            .map_err(|failure| failure.during(Operation::RemoveNetwork, network.to_owned()))
+    }
+
+    /// Joins a container to a network. Of a container that is not running only the wish is noted.
+    ///
+    /// # Errors
+    /// The call failed; it may be joined all the same (Engine answers an error of its last step and
+    /// lets the endpoint be), so whoever fails here disconnects.
+    pub fn connect(
+        &self,
+        network: &str,
+        container: &str,
+        config: &EndpointConfig,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        let request = ConnectRequest {
+            container,
+            endpoint_config: config,
+        };
+        self.change(network, "connect", &request, deadline)
+            .map_err(|failure| failure.during(Operation::Connect, join(container, network)))
+    }
+
+    /// Takes a container out of a network. With `force` also one whose container is gone.
+    ///
+    /// # Errors
+    /// It is not there ([`EngineError::is_not_connected`], [`EngineError::is_not_found`]), or the
+    /// call failed.
+    pub fn disconnect(
+        &self,
+        network: &str,
+        container: &str,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        let request = DisconnectRequest { container, force };
+        self.change(network, "disconnect", &request, deadline)
+            .map_err(|failure| failure.during(Operation::Disconnect, join(container, network)))
+    }
+
+    fn change(
+        &self,
+        network: &str,
+        what: &str,
+        request: &impl Serialize,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let network = segment(network)?;
+        self.post(&format!("/networks/{network}/{what}"), request, deadline)
+            .map(drop)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str, deadline: Instant) -> Result<T, Failure> {
+        let reply = self.call(Verb::Get, path, b"", deadline)?;
+        Ok(understand(&reply)?)
+    }
+
+    fn post(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        let body = serde_json::to_vec(request)
+            .map_err(|error| EngineCause::Malformed(error.to_string()))?;
+        self.call(Verb::Post, path, &body, deadline)
+    }
+
+    /// A call of the version that both sides speak, with a reply of success.
+    fn call(
+        &self,
+        verb: Verb,
+        path: &str,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        let version = self.api_version(deadline).map_err(Failure::Whole)?;
+        let path = format!("/v{version}{path}");
+        Ok(succeeded(self.send(verb, &path, body, deadline)?)?)
+    }
+
+    fn send(
+        &self,
+        verb: Verb,
+        path: &str,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Reply, EngineCause> {
+        let mut headers = vec![("Host", HOST), ("Accept", "application/json")];
+        if !body.is_empty() {
+            headers.push(("Content-Type", "application/json"));
+        }
+        let request = Request {
+            verb,
+            path,
+            headers: &headers,
+            body,
+        };
+        let reply = self.client.send(&request, &self.patience, deadline);
+        reply.map_err(EngineCause::Http)
+    }
+}
+
+/// What fails on the way to a call has its own words; the call's failure is told with its subject.
+enum Failure {
+    Cause(EngineCause),
+    Whole(EngineError),
+}
+
+impl From<EngineCause> for Failure {
+    fn from(cause: EngineCause) -> Self {
+        Self::Cause(cause)
+    }
+}
+
+impl Failure {
+    fn during(self, operation: Operation, subject: String) -> EngineError {
+        match self {
+            Self::Cause(cause) => cause.during(operation, subject),
+            Self::Whole(error) => error,
+        }
+    }
+}
+
+fn join(container: &str, network: &str) -> String {
+    format!("container {container} and network {network}")
+}
+
+/// A reply, if it is one of success; else what its message says.
+fn succeeded(reply: Reply) -> Result<Reply, EngineCause> {
+    if (200..300).contains(&reply.status) {
+        return Ok(reply);
+    }
+    let said = decode::<Message>(&reply.body).map(|body| body.message);
+    let message = said
+        .ok()
+        .filter(|message| !message.is_empty())
+        .unwrap_or_else(|| plain(&reply.body));
+    Err(EngineCause::Refused {
+        status: reply.status,
+        message: if message.is_empty() {
+            "nothing".to_owned()
+        } else {
+            message
+        },
+    })
+}
+
+fn understand<T: DeserializeOwned>(reply: &Reply) -> Result<T, EngineCause> {
+    Json::parse(&reply.body)
+        .and_then(|body| body.decode())
+        .map_err(|error| {
+            let body = excerpt(&String::from_utf8_lossy(&reply.body));
+            EngineCause::Malformed(format!("{error}, in {body}"))
+        })
+}
+
+/// A name as a part of a path. What a server would take for more than that is no name.
+fn segment(name: &str) -> Result<String, EngineCause> {
+    if ["", ".", ".."].contains(&name) {
+        let why = format!("{name:?} is no name");
+        return Err(EngineCause::Http(HttpError::Address(why)));
+    }
+    Ok(encode(name))
+}
+
+/// Percent-encodes what is not unreserved (RFC 3986, section 2.3).
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _infallible = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests;
