@@ -10,9 +10,11 @@
 )]
 
 pub mod cgroup;
+pub mod cnm;
 pub mod containerd;
 pub mod cri;
 pub mod differences;
+pub mod http;
 pub mod image;
 pub mod jail;
 pub mod machine;

@@ -1,0 +1,5 @@
+//! Counterparts of the Container Network Model for tests: remote drivers that really connect
+//! namespaces, and what real controllers and drivers were seen to say.
+
+pub mod controller;
+pub mod driver;
