@@ -14,6 +14,8 @@ pub mod cnm;
 pub mod containerd;
 pub mod cri;
 pub mod differences;
+pub mod dockerd;
+pub mod engine;
 pub mod http;
 pub mod image;
 pub mod jail;

@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("containerd", "containerd"),
     ("ctr", "containerd"),
+    ("dockerd", "docker.io"),
     ("podman", "podman"),
     ("conmon", "conmon"),
     ("runc", "runc"),

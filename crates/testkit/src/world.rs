@@ -71,6 +71,13 @@ impl World {
         Netns::create(name)
     }
 
+    /// The namespace at a path of another program's making, e.g. `/proc/<pid>/ns/net`, bound to
+    /// `/run/netns/<name>` as well.
+    #[must_use]
+    pub fn adopt(&self, name: &str, namespace: &Path) -> Netns {
+        Netns::adopt(name, namespace)
+    }
+
     /// An empty directory of this world's own, in memory.
     #[must_use]
     pub fn dir(&self) -> &'static Path {
