@@ -4,3 +4,4 @@
 pub mod controller;
 pub mod driver;
 pub mod golden;
+pub mod ovn;
