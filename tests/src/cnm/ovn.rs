@@ -80,6 +80,31 @@ impl Ovn {
         Client::tcp(SocketAddr::from(ADDRESS))
     }
 
+    /// The logical switches, one for each network.
+    pub fn switches(&self) -> Vec<String> {
+        self.names("Logical_Switch")
+    }
+
+    /// The logical ports, one for each endpoint.
+    pub fn ports(&self) -> Vec<String> {
+        self.names("Logical_Switch_Port")
+    }
+
+    /// Panics when there is a switch, a port, or a link in the bridge.
+    #[track_caller]
+    pub fn assert_empty(&self) {
+        assert_eq!(self.ports(), Vec::<String>::new());
+        assert_eq!(self.switches(), Vec::<String>::new());
+        assert_eq!(self.run("ovs-vsctl", &["list-ports", "br-int"]), "");
+    }
+
+    fn names(&self, table: &str) -> Vec<String> {
+        let database = format!("--db={DATABASE}");
+        let names = ["--bare", "--columns=name", "find", table];
+        let text = self.run("ovn-nbctl", &[&[database.as_str()], &names[..]].concat());
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
     fn start_databases(&mut self, dir: &Path) {
         let mut arguments = vec!["--remote=punix:/run/openvswitch/db.sock".to_owned()];
         for (name, schema) in SCHEMAS {
@@ -143,11 +168,12 @@ impl Ovn {
         self.children.push(child);
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) {
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.jail().command(program).args(arguments).output();
         let output = output.unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn jail(&self) -> &Jail {
