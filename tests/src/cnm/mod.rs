@@ -5,3 +5,4 @@ pub mod controller;
 pub mod driver;
 pub mod golden;
 pub mod ovn;
+pub mod python;

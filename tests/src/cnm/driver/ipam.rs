@@ -1,6 +1,7 @@
 //! The driver's own address management: pools with a count of their users, and what is reserved.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
@@ -148,8 +149,8 @@ pub(super) struct Ipam {
 }
 
 impl Ipam {
-    pub(super) fn pool_ids(&self) -> Vec<String> {
-        self.pools.keys().cloned().collect()
+    pub(super) fn pools(&self) -> Vec<String> {
+        self.pools.values().map(|pool| pool.cidr.text()).collect()
     }
 
     pub(super) fn reserved(&self) -> Vec<String> {
@@ -173,7 +174,7 @@ impl Ipam {
             return Err(Failure::new(format!("pool {cidr} with V6 {v6}")));
         }
         let text = pool.cidr.text();
-        let id = format!("{space}/{text}/{sub_pool}");
+        let id = pool_id(&[space, &text, sub_pool]);
         self.pools.entry(id.clone()).or_insert(pool).users += 1;
         Ok(json!({"PoolID": id, "Pool": text, "Data": style.pool_data}))
     }
@@ -225,6 +226,19 @@ impl Ipam {
         }
         Ok(json!({}))
     }
+}
+
+/// The same id for the same arguments, in the form of a UUID: Kuryr wants it.
+fn pool_id(arguments: &[&str]) -> String {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, arguments).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    };
+    let digits = half(0) + &half(1);
+    [0..8, 8..12, 12..16, 16..20, 20..32]
+        .map(|part| &digits[part])
+        .join("-")
 }
 
 /// What is told about something that is not there to be removed.
@@ -308,7 +322,7 @@ mod tests {
         let release = body(&json!({"PoolID": first["PoolID"]}));
         for left in [3, 2] {
             ipam.release_pool(&release, &style).unwrap();
-            assert_eq!(ipam.pool_ids().len(), left);
+            assert_eq!(ipam.pools().len(), left);
         }
         assert!(ipam.release_pool(&release, &style).is_err());
         let lenient = Style {

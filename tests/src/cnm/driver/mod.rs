@@ -205,9 +205,9 @@ impl Driver {
             .collect()
     }
 
-    /// The ids of the IPAM driver's pools.
+    /// The IPAM driver's pools, in CIDR form.
     pub fn pools(&self) -> Vec<String> {
-        lock(&self.shared.state).ipam.pool_ids()
+        lock(&self.shared.state).ipam.pools()
     }
 
     /// The addresses that the IPAM driver has given out, gateways among them.
