@@ -3,15 +3,15 @@
 //! its own. It runs in a process namespace, so that ending it ends its containers as well.
 //!
 //! `State.Pid` is a number of that process namespace. What looks at `/proc/<pid>` has to run inside,
-//! as on a machine it runs beside dockerd: [`Dockerd::words`] in front of a command, or
-//! `Runner::through`, put it there. Mounts that the test makes after the start are not seen inside.
+//! as on a machine it runs beside dockerd: [`Dockerd::beside`] puts a plugin there, and
+//! [`Dockerd::words`] any command. Mounts that the test makes after the start are not seen inside.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use cni_testkit::{Netns, World, require, wait_for};
+use cni_testkit::{Netns, Runner, World, require, wait_for};
 
 use crate::cgroup::Cgroup;
 use crate::engine::Engine;
@@ -76,9 +76,15 @@ impl<'world> Dockerd<'world> {
         &self.engine
     }
 
-    /// What makes a command run beside dockerd, for `Runner::through`.
+    /// What in front of a command makes it run beside dockerd.
     pub fn words(&self) -> [String; 4] {
         self.jail().words()
+    }
+
+    /// A call of a plugin, run beside dockerd.
+    #[must_use]
+    pub fn beside(&self, call: Runner) -> Runner {
+        call.through(&self.words().each_ref().map(String::as_str))
     }
 
     /// A container's network namespace, also at `/run/netns/<container>`.

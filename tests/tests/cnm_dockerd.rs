@@ -7,11 +7,10 @@
 )]
 
 use std::fs;
-use std::process::Command;
 
-use cni_testkit::World;
+use cni_testkit::{Runner, World};
 use serde_json::{Value, json};
-use tenon_tests::cnm::driver::{Driver, Fault, Gateway, Method, SrcName, Style};
+use tenon_tests::cnm::driver::{Driver, Fault, Gateway, Method, Model, SrcName, Style};
 use tenon_tests::cnm::golden::{self, Normaliser};
 use tenon_tests::dockerd::Dockerd;
 use tenon_tests::image;
@@ -55,16 +54,15 @@ fn a_process_is_found_beside_it() {
     let world = World::new();
     let dockerd = Dockerd::start(&world);
     dockerd.engine().run("one", "none");
-    let [nsenter, words @ ..] = dockerd.words();
-    let inside = Command::new(nsenter)
-        .args(words)
-        .args(["readlink", &dockerd.netns_path("one")])
-        .output()
-        .unwrap();
-    let inside = String::from_utf8(inside.stdout).unwrap();
+    // A plugin that answers with the namespace that it finds.
+    let plugin = "#!/bin/sh\nprintf '\"%s\"' \"$(readlink \"$CNI_NETNS\")\"\n";
+    world.executable("bin/find", plugin);
+    let call = Runner::new(&world.dir().join("bin"), "find");
+    let call = call.netns(dockerd.netns_path("one"));
+    let found = dockerd.beside(call).run().expect_ok().json();
     let netns = dockerd.netns("one");
     let own = netns.run(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
-    assert_eq!(inside.trim(), own.to_str().unwrap());
+    assert_eq!(found, own.to_str().unwrap());
     assert_eq!(netns.link_names(), ["lo"]);
 }
 
@@ -92,6 +90,78 @@ fn the_test_driver_serves_it() {
     engine.remove_network("net");
     driver.assert_empty();
     assert_eq!(world.host().link_names(), ["lo"]);
+}
+
+/// Each of the models gets on with a real controller, whose containers meet through it. Their scope
+/// is local here: global networks are a swarm's.
+#[test]
+fn models_of_other_drivers_serve_it() {
+    let world = World::new();
+    let dockerd = Dockerd::start(&world);
+    let engine = dockerd.engine();
+    for (name, model) in [
+        ("cilium", Model::Cilium),
+        ("contiv", Model::Contiv),
+        ("kuryr", Model::Kuryr),
+        ("ovn", Model::Ovn),
+        ("weave", Model::Weave),
+    ] {
+        let driver = model_driver(name, model);
+        engine.create_network_with(&network_of(name, model));
+        engine.run("one", name);
+        engine.run("two", name);
+        let endpoint = engine.endpoint("two", name);
+        assert!(
+            engine.ping("one", endpoint["IPAddress"].as_str().unwrap()),
+            "{name}"
+        );
+        engine.remove("one");
+        engine.remove("two");
+        engine.remove_network(name);
+        driver.assert_empty();
+    }
+}
+
+/// Calico's IPv6 gateway kills the Join of a container without IPv6 in every Engine since 17.06.
+#[test]
+fn the_model_of_calico_fails_as_calico_does() {
+    let world = World::new();
+    let driver = model_driver("calico", Model::Calico);
+    let dockerd = Dockerd::start(&world);
+    let engine = dockerd.engine();
+    engine.create_network_with(&network_of("calico", Model::Calico));
+    let one = engine.run("one", "none");
+    engine.disconnect("none", &one);
+    let answer = engine.connect("calico", &one, &Value::Null);
+    assert_eq!(answer.status, 500);
+    assert!(
+        answer.text().contains("permission denied"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(driver.endpoints(), []);
+    assert_eq!(driver.reserved(), Vec::<String>::new());
+}
+
+fn model_driver(name: &str, model: Model) -> Driver {
+    Driver::named(name)
+        .like(model)
+        .capabilities(|can| "local".clone_into(&mut can.scope))
+        .start()
+}
+
+fn network_of(name: &str, model: Model) -> Value {
+    let mut config = vec![json!({"Subnet": "10.77.0.0/24"})];
+    if model == Model::Cilium {
+        config.push(json!({"Subnet": "fd77::/64"}));
+    }
+    let ipam = if model == Model::Ovn { "default" } else { name };
+    json!({
+        "Name": name,
+        "Driver": name,
+        "EnableIPv6": model == Model::Cilium,
+        "IPAM": {"Driver": ipam, "Config": config},
+    })
 }
 
 /// The recording that other controllers are compared with is of this very dockerd.

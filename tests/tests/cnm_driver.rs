@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tenon_tests::cnm::controller::{Controller, id};
 use tenon_tests::cnm::driver::{
-    Builder, Driver, Failures, Fault, Framing, Gateway, MadeAt, Method, RemovedAt, Repeats, Route,
-    SrcName,
+    Accepts, Builder, Driver, Failures, Fault, Framing, Gateway, InterfaceForm, MadeAt, Method,
+    PoolGateway, ROUTED_GATEWAY, RemovedAt, Repeats, Route, SrcName, SuppliedMac, Wiring,
 };
 use tenon_tests::http::Client;
 
@@ -203,8 +203,8 @@ fn capabilities_are_as_told() {
 #[test]
 fn addresses_are_given_and_taken_back() {
     let setup = Setup::of(|builder| {
-        let gateway = json!({"com.docker.network.gateway": GATEWAY});
-        builder.style(|style| style.pool_data = gateway)
+        let gateway = PoolGateway::Text(GATEWAY.to_owned());
+        builder.style(|style| style.pool_gateway = gateway)
     });
     let (driver, controller) = (&setup.driver, &setup.controller);
     let pool = controller.ok(
@@ -246,7 +246,7 @@ fn replies_are_as_told() {
                 Route::via("10.5.0.0/16", "10.77.0.9"),
             ];
             style.disable_gateway_service = true;
-            style.supplies.mac = true;
+            style.supplies.mac = SuppliedMac::IfEmpty;
             style.supplies.pool = Some("10.77.0.128/25".to_owned());
         })
     });
@@ -276,7 +276,8 @@ fn replies_are_as_told() {
 
 #[test]
 fn what_was_given_is_not_supplied() {
-    let setup = Setup::of(|builder| builder.style(|style| style.supplies.mac = true));
+    let setup =
+        Setup::of(|builder| builder.style(|style| style.supplies.mac = SuppliedMac::IfEmpty));
     setup.create_network();
     let body = setup.endpoint("10.77.0.2/24", "02:00:00:00:00:07");
     let made = setup.controller.ok(Method::CreateEndpoint, &body);
@@ -343,6 +344,11 @@ fn failures_are_said_in_every_style() {
         (Failures::Status500, 500, r#"{"Err":"no network x"}"#),
         (Failures::Status200, 200, r#"{"Err":"no network x"}"#),
         (Failures::Text, 400, "no network x"),
+        (
+            Failures::Twice,
+            200,
+            "{\"Err\":\"no network x\"}\n{\"Err\":\"no network x\"}\n",
+        ),
     ] {
         setup.driver.style(|driver| driver.failures = style);
         let answer = setup
@@ -514,6 +520,113 @@ fn a_restart_without_memory_forgets_but_leaves_links() {
         500
     );
     setup.driver.assert_empty();
+}
+
+#[test]
+fn endpoints_can_be_routed() {
+    let setup = Setup::of(|builder| {
+        builder.style(|style| {
+            style.wiring = Wiring::Routed;
+            style.gateway = Gateway::Text(ROUTED_GATEWAY.to_owned());
+        })
+    });
+    let (controller, world) = (&setup.controller, &setup.world);
+    setup.create_network();
+    let joined = [(&setup.c1, "10.77.0.2/32"), (&setup.c2, "10.77.0.3/32")].map(|(c, address)| {
+        let joined = controller.attach(world, &setup.network, c, address);
+        c.ip(&format!("route add {ROUTED_GATEWAY} dev eth0"));
+        c.ip(&format!("route add default via {ROUTED_GATEWAY}"));
+        joined
+    });
+    assert!(setup.c1.ping("10.77.0.3"));
+    assert!(world.host().ping("10.77.0.2"));
+    controller.detach(world, &joined[0], &setup.c1);
+    controller.detach(world, &joined[1], &setup.c2);
+    assert_eq!(world.host().link_names(), ["lo"]);
+}
+
+#[test]
+fn interfaces_are_said_in_every_form() {
+    let setup = Setup::new();
+    setup.create_network();
+    let all = json!({"Interface": {"Address": "", "AddressIPv6": "", "MacAddress": ""}});
+    for (form, reply) in [
+        (InterfaceForm::Supplied, json!({"Interface": {}})),
+        (InterfaceForm::AllKeys, all),
+        (InterfaceForm::Null, json!({"Interface": null})),
+        (InterfaceForm::Absent, json!({})),
+    ] {
+        setup.driver.style(|style| style.interface = form);
+        let body = setup.endpoint("10.77.0.2/24", "");
+        assert_eq!(setup.controller.ok(Method::CreateEndpoint, &body), reply);
+        setup.controller.ok(Method::DeleteEndpoint, &setup.ids());
+    }
+    setup
+        .driver
+        .style(|style| style.supplies.mac = SuppliedMac::Always);
+    let body = setup.endpoint("10.77.0.2/24", "02:00:00:00:00:07");
+    let reply = setup.controller.ok(Method::CreateEndpoint, &body);
+    assert_eq!(
+        reply,
+        json!({"Interface": {"MacAddress": "02:00:00:00:00:07"}})
+    );
+}
+
+#[test]
+fn single_drivers_are_choosy() {
+    let setup = Setup::new();
+    let network = json!({
+        "NetworkID": "net", "IPv6Data": [],
+        "IPv4Data": [{"AddressSpace": "a", "Pool": POOL}],
+        "Options": {"com.docker.network.generic": {}, "com.docker.network.enable_ipv4": true},
+    });
+    let pool = json!({"AddressSpace": "a", "Pool": POOL, "SubPool": POOL, "V6": false});
+    let address = json!({"PoolID": "x", "Address": "", "Options": {"RequestAddressType": "y"}});
+    for (accepts, method, body, text) in [
+        (
+            Accepts::Calico,
+            Method::CreateNetwork,
+            &network,
+            "enable_ipv4 is not supported",
+        ),
+        (
+            Accepts::Calico,
+            Method::RequestPool,
+            &pool,
+            "sub-pools are not supported",
+        ),
+        (
+            Accepts::Calico,
+            Method::RequestAddress,
+            &address,
+            "options are not supported",
+        ),
+        (Accepts::Kuryr, Method::CreateNetwork, &network, "NetworkID"),
+        (Accepts::Kuryr, Method::Join, &setup.join(), "SandboxKey"),
+        (
+            Accepts::Ovn,
+            Method::CreateNetwork,
+            &network,
+            "no gateway_ip",
+        ),
+        (
+            Accepts::Cilium,
+            Method::CreateEndpoint,
+            &setup.endpoint("", ""),
+            "no IPv6 address",
+        ),
+    ] {
+        setup.driver.style(|style| style.accepts = accepts);
+        let said = setup.controller.call(method, body).text();
+        assert!(said.contains(text), "{accepts:?} {method}: {said}");
+    }
+    setup
+        .driver
+        .style(|style| style.missing = vec![Method::Leave]);
+    assert_eq!(
+        setup.controller.call(Method::Leave, &setup.ids()).status,
+        404
+    );
 }
 
 /// A client that gives up early does not stop the driver's work.

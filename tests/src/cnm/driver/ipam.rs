@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
+use super::accepts;
 use super::body::Body;
 use super::state::Failure;
-use super::style::{Repeats, Style};
+use super::style::{PoolGateway, Repeats, Style};
 
 /// A network in CIDR form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +161,7 @@ impl Ipam {
 
     /// The same arguments give the same pool, with one user more.
     pub(super) fn request_pool(&mut self, body: &Body, style: &Style) -> Result<Value, Failure> {
+        accepts::pool(style.accepts, body)?;
         let (space, sub_pool) = (body.text("AddressSpace")?, body.text("SubPool")?);
         let v6 = body.flag("V6")?;
         let mut cidr = body.text("Pool")?.to_owned();
@@ -176,7 +178,16 @@ impl Ipam {
         let text = pool.cidr.text();
         let id = pool_id(&[space, &text, sub_pool]);
         self.pools.entry(id.clone()).or_insert(pool).users += 1;
-        Ok(json!({"PoolID": id, "Pool": text, "Data": style.pool_data}))
+        let gateway = match &style.pool_gateway {
+            PoolGateway::Unsaid => None,
+            PoolGateway::Text(gateway) => Some(gateway),
+            PoolGateway::OfPool => Some(&text),
+        };
+        let data = gateway.map_or(
+            json!({}),
+            |cidr| json!({"com.docker.network.gateway": cidr}),
+        );
+        Ok(json!({"PoolID": id, "Pool": text, "Data": data}))
     }
 
     fn unused_pool(&self, v6: bool) -> Result<String, Failure> {
@@ -205,11 +216,16 @@ impl Ipam {
         Ok(json!({}))
     }
 
-    pub(super) fn request_address(&mut self, body: &Body) -> Result<Value, Failure> {
+    pub(super) fn request_address(&mut self, body: &Body, style: &Style) -> Result<Value, Failure> {
+        accepts::address(style.accepts, body)?;
         let id = body.text("PoolID")?;
         let pool = self.pools.get_mut(id);
         let pool = pool.ok_or_else(|| Failure::new(format!("no pool {id}")))?;
-        let address = pool.reserve(body.text("Address")?)?;
+        let mut address = pool.reserve(body.text("Address")?)?;
+        if style.full_length {
+            let bare = address.split('/').next().unwrap_or_default();
+            address = format!("{bare}/{}", pool.cidr.bits());
+        }
         Ok(json!({"Address": address, "Data": {}}))
     }
 
@@ -264,7 +280,7 @@ mod tests {
 
     fn address(ipam: &mut Ipam, pool: &Value, address: &str) -> Result<String, String> {
         let asked = json!({"PoolID": pool["PoolID"], "Address": address, "Options": null});
-        let reply = ipam.request_address(&body(&asked));
+        let reply = ipam.request_address(&body(&asked), &Style::default());
         let reply = reply.map_err(|failure| failure.text)?;
         Ok(reply["Address"].as_str().unwrap().to_owned())
     }

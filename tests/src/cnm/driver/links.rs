@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use super::state::Failure;
+use super::style::{ROUTED_GATEWAY, ROUTED_GATEWAY6};
 
 /// The bridge of a network.
 pub(super) fn bridge_name(network: &str) -> String {
@@ -23,12 +24,14 @@ fn prefix(id: &str, length: usize) -> &str {
 }
 
 /// Makes a bridge with the gateways' addresses, in CIDR form. One that is there is taken over.
-pub(super) fn make_bridge(name: &str, gateways: &[&str]) -> Result<(), Failure> {
+pub(super) fn make_bridge(name: &str, gateways: &[Option<String>]) -> Result<(), Failure> {
     if !exists(name) {
         ip(&format!("link add {name} type bridge\n"))?;
     }
     let mut batch = format!("link set {name} up\n");
-    for gateway in gateways {
+    // Calico's gateway is "0.0.0.0/0": no address of a bridge.
+    let own = gateways.iter().flatten();
+    for gateway in own.filter(|cidr| !cidr.ends_with("/0")) {
         // Not to be announced first: containers may use it at once.
         let flag = if gateway.contains(':') { " nodad" } else { "" };
         let _ = writeln!(batch, "addr replace {gateway} dev {name}{flag}");
@@ -36,21 +39,45 @@ pub(super) fn make_bridge(name: &str, gateways: &[&str]) -> Result<(), Failure> 
     ip(&batch)
 }
 
-/// Makes an endpoint's pair, the host's end on the bridge.
-pub(super) fn make_pair(
-    endpoint: &str,
-    bridge: &str,
-    mac: &str,
-    mtu: Option<u64>,
-) -> Result<(), Failure> {
+/// Makes an endpoint's pair, both ends down.
+pub(super) fn make_pair(endpoint: &str, mac: &str, mtu: Option<u64>) -> Result<(), Failure> {
     let [host, container] = pair_names(endpoint);
     let mtu = mtu.map_or_else(String::new, |mtu| format!(" mtu {mtu}"));
     ip(&format!(
         "link add {host}{mtu} type veth peer name {container} address {mac}{mtu}\n"
-    ))?;
-    ip(&format!("link set {host} master {bridge} up\n")).inspect_err(|_| {
-        let _ = remove(&host);
-    })
+    ))
+}
+
+/// Connects an endpoint by a bridge.
+pub(super) fn bridge_pair(endpoint: &str, bridge: &str) -> Result<(), Failure> {
+    let [host, _] = pair_names(endpoint);
+    ip(&format!("link set {host} master {bridge} up\n"))
+}
+
+/// Connects an endpoint by routes to its addresses, in CIDR form or empty.
+pub(super) fn route_pair(endpoint: &str, addresses: [&str; 2]) -> Result<(), Failure> {
+    let [host, _] = pair_names(endpoint);
+    // The link-local address follows from the MAC address; it is added to be usable at once.
+    let mut batch = format!(
+        "link set {host} address ee:ee:ee:ee:ee:ee\n\
+         addr add {ROUTED_GATEWAY}/32 dev {host}\n\
+         addr add {ROUTED_GATEWAY6}/64 dev {host} nodad\n\
+         link set {host} up\n"
+    );
+    for cidr in addresses.iter().filter(|cidr| !cidr.is_empty()) {
+        let bare = cidr.split('/').next().unwrap_or_default();
+        let _ = writeln!(batch, "route replace {bare} dev {host}");
+    }
+    ip(&batch)
+}
+
+/// Lets the host forward between endpoints that are routed.
+pub(super) fn forward() -> Result<(), Failure> {
+    for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let path = format!("/proc/sys/net/{key}");
+        std::fs::write(&path, "1").map_err(|error| Failure::new(format!("{path}: {error}")))?;
+    }
+    Ok(())
 }
 
 /// Removes a link, unless it is gone.

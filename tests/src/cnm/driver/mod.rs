@@ -21,12 +21,14 @@
 //! What it does not know it refuses, unless [`Style::repeats`] says otherwise, and it reads requests
 //! strictly: an order of calls that a driver could not live with fails here.
 
+mod accepts;
 mod body;
 mod fault;
 mod http;
 mod ipam;
 mod links;
 mod method;
+mod models;
 mod network;
 mod record;
 mod server;
@@ -41,10 +43,12 @@ use std::sync::Arc;
 pub use fault::Fault;
 pub use http::Framing;
 pub use method::Method;
+pub use models::Model;
 pub use record::Request;
 pub use state::{Endpoint, Network};
 pub use style::{
-    Capabilities, Failures, Gateway, MadeAt, RemovedAt, Repeats, Route, SrcName, Style, Supplies,
+    Accepts, Capabilities, Failures, Gateway, InterfaceForm, MadeAt, PoolGateway, ROUTED_GATEWAY,
+    ROUTED_GATEWAY6, RemovedAt, Repeats, Route, SrcName, Style, SuppliedMac, Supplies, Wiring,
 };
 
 use fault::Rule;

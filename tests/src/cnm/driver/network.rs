@@ -4,21 +4,29 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Value, json};
 
+use super::accepts;
 use super::body::Body;
 use super::ipam::{Pool, unknown};
 use super::links;
 use super::state::{Endpoint, Failure, Network, State};
-use super::style::{Gateway, MadeAt, RemovedAt, Repeats, SrcName};
+use super::style::{
+    Gateway, InterfaceForm, MadeAt, RemovedAt, Repeats, SrcName, SuppliedMac, Wiring,
+};
 
 /// The network option that every driver of Docker's own has.
 const MTU: &str = "com.docker.network.driver.mtu";
 const GENERIC: &str = "com.docker.network.generic";
+
+const ADDRESS: &str = "Address";
+const ADDRESS6: &str = "AddressIPv6";
+const MAC: &str = "MacAddress";
 
 impl State {
     pub(super) fn create_network(&mut self, body: &Body) -> Result<Value, Failure> {
         let id = body.id("NetworkID")?;
         let options = body.object("Options")?;
         options.object(GENERIC)?;
+        accepts::network(self.style.accepts, body)?;
         if self.networks.contains_key(id) {
             unknown(&self.style, format!("network {id} already exists"))?;
             return Ok(json!({}));
@@ -35,14 +43,13 @@ impl State {
             pools.push(data.id("Pool")?.to_owned());
         }
         let bridge = links::bridge_name(id);
-        // Calico's gateway is "0.0.0.0/0": no address of a bridge.
-        let own: Vec<&str> = gateways.iter().flatten().map(String::as_str).collect();
-        let own: Vec<&str> = own
-            .into_iter()
-            .filter(|cidr| !cidr.ends_with("/0"))
-            .collect();
-        self.links.insert(bridge.clone());
-        links::make_bridge(&bridge, &own)?;
+        match self.style.wiring {
+            Wiring::Bridged => {
+                self.links.insert(bridge.clone());
+                links::make_bridge(&bridge, &gateways)?;
+            }
+            Wiring::Routed => links::forward()?,
+        }
         let network = Network {
             id: id.to_owned(),
             options: body.get("Options").clone(),
@@ -70,6 +77,7 @@ impl State {
     pub(super) fn create_endpoint(&mut self, body: &Body) -> Result<Value, Failure> {
         let (network, id) = (body.id("NetworkID")?, body.id("EndpointID")?);
         let interface = body.object("Interface")?;
+        accepts::endpoint(self.style.accepts, body)?;
         body.object("Options")?;
         if !self.networks.contains_key(network) {
             return Err(Failure::new(format!("no network {network}")));
@@ -80,9 +88,9 @@ impl State {
         let mut endpoint = Endpoint {
             id: id.to_owned(),
             network: network.to_owned(),
-            address: interface.text("Address")?.to_owned(),
-            address6: interface.text("AddressIPv6")?.to_owned(),
-            mac: interface.text("MacAddress")?.to_owned(),
+            address: interface.text(ADDRESS)?.to_owned(),
+            address6: interface.text(ADDRESS6)?.to_owned(),
+            mac: interface.text(MAC)?.to_owned(),
             sandbox: None,
             external: false,
         };
@@ -94,22 +102,25 @@ impl State {
             return Err(failure);
         }
         self.endpoints.insert(id.to_owned(), endpoint);
-        Ok(json!({"Interface": supplied}))
+        Ok(in_form(self.style.interface, &supplied))
     }
 
     /// Fills in what the request left empty, as far as the driver's style goes.
     fn supply(&mut self, endpoint: &mut Endpoint) -> Result<Value, Failure> {
         let mut supplied = json!({});
         let wanted = self.style.supplies.clone();
-        if endpoint.mac.is_empty() {
+        let mac_is_free = endpoint.mac.is_empty();
+        if mac_is_free {
             endpoint.mac = mac_of(&endpoint.id);
-            if wanted.mac {
-                supplied["MacAddress"] = json!(endpoint.mac);
-            }
+        }
+        match wanted.mac {
+            SuppliedMac::IfEmpty if mac_is_free => supplied[MAC] = json!(endpoint.mac),
+            SuppliedMac::Always => supplied[MAC] = json!(endpoint.mac),
+            SuppliedMac::IfEmpty | SuppliedMac::Never => {}
         }
         for (pool, address, key) in [
-            (wanted.pool, &mut endpoint.address, "Address"),
-            (wanted.pool6, &mut endpoint.address6, "AddressIPv6"),
+            (wanted.pool, &mut endpoint.address, ADDRESS),
+            (wanted.pool6, &mut endpoint.address6, ADDRESS6),
         ] {
             if let (Some(pool), true) = (pool, address.is_empty()) {
                 let parsed = Pool::parse(&pool)?;
@@ -127,7 +138,15 @@ impl State {
         let network = self.network_of(endpoint)?;
         let mtu = &network.options[GENERIC][MTU];
         let mtu = mtu.as_str().and_then(|mtu| mtu.parse().ok());
-        links::make_pair(&endpoint.id, &network.bridge, &endpoint.mac, mtu)
+        links::make_pair(&endpoint.id, &endpoint.mac, mtu)?;
+        let addresses = [endpoint.address.as_str(), &endpoint.address6];
+        let connected = match self.style.wiring {
+            Wiring::Bridged => links::bridge_pair(&endpoint.id, &network.bridge),
+            Wiring::Routed => links::route_pair(&endpoint.id, addresses),
+        };
+        connected.inspect_err(|_| {
+            let _ = links::remove(&links::pair_names(&endpoint.id)[0]);
+        })
     }
 
     fn network_of(&self, endpoint: &Endpoint) -> Result<&Network, Failure> {
@@ -155,11 +174,13 @@ impl State {
 
     pub(super) fn oper_info(&mut self, body: &Body) -> Result<Value, Failure> {
         self.endpoint(body)?;
-        Ok(json!({"Value": self.style.oper_info}))
+        let value = self.style.oper_info.as_ref();
+        Ok(value.map_or(Value::Null, |value| json!({"Value": value})))
     }
 
     pub(super) fn join(&mut self, body: &Body) -> Result<Value, Failure> {
         let sandbox = body.id("SandboxKey")?.to_owned();
+        accepts::join(self.style.accepts, body)?;
         body.object("Options")?;
         let endpoint = self.endpoint(body)?;
         if let Some(other) = &endpoint.sandbox {
@@ -255,6 +276,22 @@ impl State {
             endpoint.external = external;
         }
         Ok(json!({}))
+    }
+}
+
+fn in_form(form: InterfaceForm, supplied: &Value) -> Value {
+    let nothing = *supplied == json!({});
+    match form {
+        InterfaceForm::Absent if nothing => json!({}),
+        InterfaceForm::Null if nothing => json!({"Interface": null}),
+        InterfaceForm::AllKeys => {
+            let mut all = json!({ADDRESS: "", ADDRESS6: "", MAC: ""});
+            for (key, value) in supplied.as_object().into_iter().flatten() {
+                all[key] = value.clone();
+            }
+            json!({"Interface": all})
+        }
+        _ => json!({"Interface": supplied}),
     }
 }
 

@@ -194,6 +194,9 @@ impl Call<'_> {
         let Some(method) = request.method().filter(|_| request.verb == "POST") else {
             return fault::not_found();
         };
+        if style.missing.contains(&method) {
+            return fault::not_found();
+        }
         let done = lock(&self.shared.state).work(method, &request.body);
         let (status, body) = match done {
             Ok(value) => (200, value.to_string()),
@@ -303,6 +306,10 @@ fn told(failure: &Failure, method: Method, style: Failures) -> (u16, String) {
             (200, json!({key: text}).to_string())
         }
         Failures::Text => (400, text.clone()),
+        Failures::Twice => {
+            let once = json!({"Err": text});
+            (200, format!("{once}\n{once}\n"))
+        }
     }
 }
 

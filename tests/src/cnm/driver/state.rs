@@ -151,7 +151,7 @@ impl State {
             Method::RevokeExternalConnectivity => self.set_external(body, false),
             Method::RequestPool => self.ipam.request_pool(body, &self.style),
             Method::ReleasePool => self.ipam.release_pool(body, &self.style),
-            Method::RequestAddress => self.ipam.request_address(body),
+            Method::RequestAddress => self.ipam.request_address(body, &self.style),
             Method::ReleaseAddress => self.ipam.release_address(body, &self.style),
             // FreeNetwork and the notifications about nodes need no work.
             _ => Ok(json!({})),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::http::Framing;
+use super::method::Method;
 
 /// What the driver says of itself.
 #[derive(Debug, Clone)]
@@ -35,6 +36,12 @@ pub struct Style {
     pub failures: Failures,
     /// What is answered for ids that the driver does not know, or knows already.
     pub repeats: Repeats,
+    /// Calls that the driver does not have: 404.
+    pub missing: Vec<Method>,
+    /// What the driver refuses beyond what makes no sense.
+    pub accepts: Accepts,
+    /// How endpoints are connected.
+    pub wiring: Wiring,
     /// When the pair of links is made.
     pub made_at: MadeAt,
     /// When it is removed.
@@ -55,10 +62,14 @@ pub struct Style {
     pub disable_gateway_service: bool,
     /// What `CreateEndpoint` fills in where the request has nothing.
     pub supplies: Supplies,
-    /// `Data` of `RequestPool`, e.g. `{"com.docker.network.gateway": "10.0.0.1/24"}`.
-    pub pool_data: Value,
-    /// `Value` of `EndpointOperInfo`.
-    pub oper_info: Value,
+    /// The form of `Interface` in the reply to `CreateEndpoint`.
+    pub interface: InterfaceForm,
+    /// The gateway in the reply to `RequestPool`.
+    pub pool_gateway: PoolGateway,
+    /// Whether the IPAM driver hands out addresses of full length (/32 and /128).
+    pub full_length: bool,
+    /// `Value` of `EndpointOperInfo`; with `None` the whole reply is `null`.
+    pub oper_info: Option<Value>,
 }
 
 /// How failures are said where no fault says otherwise.
@@ -71,7 +82,43 @@ pub enum Failures {
     Status200,
     /// 400 with plain text, as cilium-docker.
     Text,
+    /// 200 with the same document twice, as Contiv.
+    Twice,
 }
+
+/// What a driver refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accepts {
+    /// Everything that makes sense.
+    #[default]
+    Anything,
+    /// As Calico: networks only of its own IPAM and without options, pools without options and
+    /// sub-pools, and no addresses for gateways.
+    Calico,
+    /// As Kuryr: only ids and sandbox keys of the form that Docker gives them.
+    Kuryr,
+    /// As OVN: networks only with an IPv4 gateway.
+    Ovn,
+    /// As cilium-docker: endpoints only with an IPv6 address.
+    Cilium,
+}
+
+/// How endpoints are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wiring {
+    /// The host's ends are ports of the network's bridge, which has the gateways' addresses.
+    #[default]
+    Bridged,
+    /// As Calico and Cilium: the host routes to every endpoint's address over its own pair. The
+    /// host's end has [`ROUTED_GATEWAY`] and [`ROUTED_GATEWAY6`].
+    Routed,
+}
+
+/// The IPv4 gateway of every endpoint that is routed.
+pub const ROUTED_GATEWAY: &str = "169.254.1.1";
+
+/// The IPv6 gateway of every endpoint that is routed.
+pub const ROUTED_GATEWAY6: &str = "fe80::ecee:eeff:feee:eeee";
 
 /// What is answered to a call that was done before, or for something unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,11 +189,49 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Supplies {
     /// The MAC address.
-    pub mac: bool,
+    pub mac: SuppliedMac,
     /// IPv4 addresses out of this pool, in CIDR form.
     pub pool: Option<String>,
     /// IPv6 addresses out of this pool, in CIDR form.
     pub pool6: Option<String>,
+}
+
+/// Whether the driver fills in the MAC address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SuppliedMac {
+    /// It does not.
+    #[default]
+    Never,
+    /// When the request has none, as it may.
+    IfEmpty,
+    /// Even when the request has one, as Weave does and must not.
+    Always,
+}
+
+/// How `CreateEndpoint` says what was filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InterfaceForm {
+    /// An object of what was filled in, maybe `{}`.
+    #[default]
+    Supplied,
+    /// An object of all three keys, empty where nothing was filled in.
+    AllKeys,
+    /// `null`, or an object where something was filled in.
+    Null,
+    /// No key, or an object where something was filled in.
+    Absent,
+}
+
+/// The gateway that `RequestPool` tells in its `Data`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum PoolGateway {
+    /// None: the controller asks for an address.
+    #[default]
+    Unsaid,
+    /// This one, in CIDR form.
+    Text(String),
+    /// The pool's own address, which Weave gives for none.
+    OfPool,
 }
 
 impl Route {
@@ -195,6 +280,9 @@ impl Default for Style {
             content_type: "application/vnd.docker.plugins.v1.2+json".to_owned(),
             failures: Failures::default(),
             repeats: Repeats::default(),
+            missing: Vec::new(),
+            accepts: Accepts::default(),
+            wiring: Wiring::default(),
             made_at: MadeAt::default(),
             removed_at: RemovedAt::default(),
             src_name: SrcName::default(),
@@ -205,8 +293,10 @@ impl Default for Style {
             routes: Vec::new(),
             disable_gateway_service: false,
             supplies: Supplies::default(),
-            pool_data: json!({}),
-            oper_info: json!({}),
+            interface: InterfaceForm::default(),
+            pool_gateway: PoolGateway::default(),
+            full_length: false,
+            oper_info: Some(json!({})),
         }
     }
 }
