@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use cni_testkit::require;
@@ -40,14 +41,26 @@ impl Jail {
 
     /// A command that will run inside.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let [nsenter, words @ ..] = self.words();
+        let mut command = Command::new(nsenter);
+        command.args(words).arg(program);
+        command
+    }
+
+    /// What in front of a command makes it run inside.
+    pub fn words(&self) -> [String; 4] {
         let namespaces = format!("/proc/{}/ns", self.unshare.id());
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--mount={namespaces}/mnt"))
-            .arg(format!("--pid={namespaces}/pid_for_children"))
-            .arg("--")
-            .arg(program);
-        command
+        [
+            "nsenter".to_owned(),
+            format!("--mount={namespaces}/mnt"),
+            format!("--pid={namespaces}/pid_for_children"),
+            "--".to_owned(),
+        ]
+    }
+
+    /// The path, outside, of what is at `/proc` inside.
+    pub fn proc(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root/proc", self.unshare.id()))
     }
 }
 

@@ -10,9 +10,13 @@
 )]
 
 pub mod cgroup;
+pub mod cnm;
 pub mod containerd;
 pub mod cri;
 pub mod differences;
+pub mod dockerd;
+pub mod engine;
+pub mod http;
 pub mod image;
 pub mod jail;
 pub mod machine;

@@ -60,6 +60,13 @@ impl Netns {
         })
     }
 
+    /// Binds a namespace that someone else made to `/run/netns/<name>`.
+    pub(crate) fn adopt(name: &str, namespace: &Path) -> Self {
+        let path = bind(name, namespace);
+        let file = File::open(&path).unwrap();
+        Self { path, file }
+    }
+
     /// The file that plugins open, `/run/netns/<name>`.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -207,17 +214,15 @@ impl Drop for Netns {
 }
 
 fn bind_current(name: &str) -> PathBuf {
+    bind(name, Path::new("/proc/thread-self/ns/net"))
+}
+
+fn bind(name: &str, namespace: &Path) -> PathBuf {
     let path = Path::new("/run/netns").join(name);
     File::create_new(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let none = None::<&str>;
-    mount(
-        Some("/proc/thread-self/ns/net"),
-        &path,
-        none,
-        MsFlags::MS_BIND,
-        none,
-    )
-    .expect("bind mount of a namespace");
+    mount(Some(namespace), &path, none, MsFlags::MS_BIND, none)
+        .unwrap_or_else(|error| panic!("bind mount of {}: {error}", namespace.display()));
     path
 }
 
@@ -242,6 +247,16 @@ mod tests {
         assert_eq!(c1.addresses(), ["10.9.0.2/24"]);
         assert_eq!(c1.link("vb").unwrap()["linkinfo"]["info_kind"], "veth");
         assert!(c1.link("va").is_none());
+    }
+
+    #[test]
+    fn a_namespace_of_another_is_adopted() {
+        let world = World::new();
+        let c1 = world.container("c1");
+        c1.ip("link add va type veth peer name vb");
+        let same = world.adopt("same", c1.path());
+        assert_eq!(same.link_names(), c1.link_names());
+        assert_eq!(same.path_str(), "/run/netns/same");
     }
 
     #[test]

@@ -71,6 +71,13 @@ impl World {
         Netns::create(name)
     }
 
+    /// The namespace at a path of another program's making, e.g. `/proc/<pid>/ns/net`, bound to
+    /// `/run/netns/<name>` as well.
+    #[must_use]
+    pub fn adopt(&self, name: &str, namespace: &Path) -> Netns {
+        Netns::adopt(name, namespace)
+    }
+
     /// An empty directory of this world's own, in memory.
     #[must_use]
     pub fn dir(&self) -> &'static Path {
@@ -115,7 +122,8 @@ impl World {
         mount(none, path, none, flags, none).expect("remount read-only");
     }
 
-    /// Lets this world write below `path` (say `/etc`) without anyone outside seeing it.
+    /// Lets this world write below `path` (say `/etc`) without anyone outside seeing it. Asking again
+    /// changes nothing.
     pub fn shadow(&self, path: &str) {
         shadow(path);
     }
@@ -159,6 +167,9 @@ fn mount_tmpfs(path: &Path, options: &str) {
 
 fn shadow(path: &str) {
     let layers = PathBuf::from(format!("/run/shadow{}", path.replace('/', "-")));
+    if layers.exists() {
+        return;
+    }
     let (upper, work) = (layers.join("upper"), layers.join("work"));
     fs::create_dir_all(&upper).unwrap();
     fs::create_dir_all(&work).unwrap();
@@ -201,6 +212,18 @@ mod tests {
         let disk = world.small_disk("disk", 4096);
         let error = fs::write(disk.join("big"), vec![1; 100_000]).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_shadow_is_private_and_stays_when_asked_for_again() {
+        let world = World::new();
+        let mark = Path::new("/etc/tenon-test-mark");
+        world.shadow("/etc");
+        fs::write(mark, "").unwrap();
+        world.shadow("/etc");
+        assert!(mark.exists());
+        drop(world);
+        assert!(!mark.exists());
     }
 
     #[test]
