@@ -14,6 +14,8 @@
 mod error;
 pub mod iptables;
 pub mod masquerade;
+mod matches;
+mod nfnetlink;
 pub mod nft;
 pub mod owner;
 pub mod reference;
@@ -23,6 +25,7 @@ mod wire;
 
 pub use error::{Cause, FirewallError, Operation};
 pub use nft::Nft;
+pub use registry::{Lack, Missing};
 
 #[cfg(test)]
 mod tests {
