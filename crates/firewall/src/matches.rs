@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use cni_types::IpCidr;
+use cni_types::{IfName, IpCidr};
 
 use crate::nft::{Expr, Header, Meta, Register};
 
@@ -19,6 +19,13 @@ pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
+}
+
+/// An interface's name as `meta iifname` loads it: 16 bytes, padded with zeros.
+pub(crate) fn interface_key(name: &IfName) -> Vec<u8> {
+    let mut key = name.as_str().as_bytes().to_vec();
+    key.resize(nix::libc::IFNAMSIZ, 0);
+    key
 }
 
 /// `meta nfproto ipv4`, which `nft` leaves out where the rest of a rule implies it.

@@ -20,6 +20,7 @@
 use cni_types::{Attachment, IfName, MacAddr, NetworkName};
 
 use crate::error::{Cause, FirewallError, Operation};
+use crate::matches::interface_key;
 use crate::nft::{
     Change, Expr, Family, Header, Hook, Meta, Nft, Part, Register, Table, Type, Verdict,
 };
@@ -118,7 +119,7 @@ pub fn gc(
 
 /// Other addresses that are allowed behind the same port.
 fn delete_strangers(nft: &mut Nft, binding: &Binding) -> Result<Vec<Change>, Cause> {
-    let port = port_key(&binding.host_ifname);
+    let port = interface_key(&binding.host_ifname);
     let allowed = binding_key(binding);
     let strangers = nft
         .elements(TABLE, BINDINGS)?
@@ -159,7 +160,7 @@ pub(crate) fn layout(binding: &Binding) -> Layout {
             set(BINDINGS, Type(&[Part::Interface, Part::Ether])),
         ],
         places: vec![
-            place(GUARDED, port_key(host_ifname), host_ifname.to_string()),
+            place(GUARDED, interface_key(host_ifname), host_ifname.to_string()),
             place(
                 BINDINGS,
                 binding_key(binding),
@@ -169,16 +170,9 @@ pub(crate) fn layout(binding: &Binding) -> Layout {
     }
 }
 
-/// An interface name as `meta iifname` loads it: 16 bytes, padded with zeros.
-fn port_key(host_ifname: &IfName) -> Vec<u8> {
-    let mut key = host_ifname.as_str().as_bytes().to_vec();
-    key.resize(nix::libc::IFNAMSIZ, 0);
-    key
-}
-
 /// The name and the address side by side; the address is padded to whole registers.
 fn binding_key(binding: &Binding) -> Vec<u8> {
-    let mut key = port_key(&binding.host_ifname);
+    let mut key = interface_key(&binding.host_ifname);
     key.extend(binding.mac.bytes());
     key.extend([0, 0]);
     key

@@ -279,6 +279,12 @@ impl Hook {
         number: 0, // NF_INET_PRE_ROUTING
         priority: libc::NF_IP_PRI_RAW,
     };
+    /// What the host forwards: `type filter hook forward priority filter`.
+    pub const FORWARD: Self = Self {
+        kind: "filter",
+        number: 2, // NF_INET_FORWARD
+        priority: libc::NF_IP_PRI_FILTER,
+    };
     /// Source NAT, after routing: `type nat hook postrouting priority srcnat`.
     pub const SOURCE_NAT: Self = Self {
         kind: "nat",
