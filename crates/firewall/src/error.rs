@@ -22,6 +22,9 @@ pub enum Operation {
     CheckSpoofCheck,
     CollectSpoofCheck,
     RemoveReference,
+    AddIsolation,
+    RemoveIsolation,
+    CheckIsolation,
 }
 
 impl fmt::Display for Operation {
@@ -36,6 +39,9 @@ impl fmt::Display for Operation {
             Self::RemoveSpoofCheck => "remove MAC spoof check of",
             Self::CheckSpoofCheck => "check MAC spoof check of",
             Self::CollectSpoofCheck => "collect stale MAC spoof checks of network",
+            Self::AddIsolation => "isolate the network behind bridge",
+            Self::RemoveIsolation => "remove the isolation of bridge",
+            Self::CheckIsolation => "check the isolation of bridge",
             Self::RemoveReference => "remove rules that the reference plugins left for",
         })
     }

@@ -3,6 +3,7 @@
 //! - [`nft`][]: `nf_tables` over netlink, without a process; transactions are values.
 //! - [`masquerade`][]: `ipMasq`.
 //! - [`spoofcheck`][]: `macspoofchk`.
+//! - [`isolation`][]: networks that lead nowhere.
 //! - [`iptables`][]: `ipMasq` for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
@@ -13,7 +14,10 @@
 
 mod error;
 pub mod iptables;
+pub mod isolation;
 pub mod masquerade;
+mod matches;
+mod nfnetlink;
 pub mod nft;
 pub mod owner;
 pub mod reference;
@@ -23,6 +27,7 @@ mod wire;
 
 pub use error::{Cause, FirewallError, Operation};
 pub use nft::Nft;
+pub use registry::{Lack, Missing};
 
 #[cfg(test)]
 mod tests {
@@ -41,6 +46,7 @@ mod tests {
         for known in [Some(addresses.as_slice()), None] {
             masquerade::remove(&mut nft, &one, known).unwrap();
             spoofcheck::remove(&mut nft, &one, None).unwrap();
+            isolation::remove(&mut nft, &one, &"br0".parse().unwrap()).unwrap();
         }
         assert_eq!(masquerade::gc(&mut nft, &one.network, &[]).unwrap(), 0);
         assert_eq!(spoofcheck::gc(&mut nft, &one.network, &[]).unwrap(), 0);

@@ -5,6 +5,7 @@
 //! address since. It is the reference plugins' form and text (`pkg/ip/ipmasq_nftables_linux.go`),
 //! so what they left behind is recognised by the same code. What it does not recognise is foreign.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use cni_types::{Attachment, NetworkName};
@@ -78,6 +79,13 @@ impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:016x}", self.network, self.attachment)
     }
+}
+
+/// Tells the tags of a network's attachments that are none of the `valid` ones.
+pub(crate) fn stale(network: &NetworkName, valid: &[Attachment]) -> impl Fn(Tag) -> bool + use<> {
+    let prefix = Tag::network_prefix(network);
+    let valid: BTreeSet<Tag> = valid.iter().map(Tag::new).collect();
+    move |tag| tag.has_network_prefix(prefix) && !valid.contains(&tag)
 }
 
 /// The whole comment of an attachment: its tag, and its names for whoever reads the ruleset. Cut to

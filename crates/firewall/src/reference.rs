@@ -130,7 +130,7 @@ fn present_rules(nft: &mut Nft, table: Table, chain: &str) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     Ok(nft
-        .rules(table, chain)?
+        .rules(table, Some(chain))?
         .into_iter()
         .filter_map(|rule| rule.comment)
         .collect())
@@ -190,7 +190,7 @@ fn delete_rules(
     chain: &str,
     is_own: impl Fn(&str) -> bool,
 ) -> Result<Vec<Change>, Cause> {
-    let rules = nft.rules(table, chain)?;
+    let rules = nft.rules(table, Some(chain))?;
     Ok(rules
         .into_iter()
         .filter(|rule| rule.comment.as_deref().is_some_and(&is_own))

@@ -1,5 +1,6 @@
 //! The drivers that libnetwork has inside itself, behind the same traits as those that serve HTTP.
 //!
+//! - [`BridgeDriver`][]: network driver `bridge`.
 //! - [`BareDriver`][]: network drivers `null` and `host`.
 //! - [`ipam`][]: IPAM drivers `default` and `null`.
 //!
@@ -9,10 +10,12 @@
 //! code, the chain of its causes and a hint.
 
 mod bare;
+mod bridge;
 mod files;
 pub mod ipam;
 
 pub use bare::BareDriver;
+pub use bridge::{BridgeDriver, EndpointLinks};
 
 use crate::wire::network;
 

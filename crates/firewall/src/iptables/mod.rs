@@ -16,7 +16,8 @@ use cni_types::{Attachment, IpCidr, NetworkName};
 
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{
-    Change, Expr, Family as NftFamily, Header, Nft, Register, Rule, Table, Transaction, Verdict,
+    Change, Expr, Family as NftFamily, Header, Nft, Register, Relation, Rule, Table, Transaction,
+    Verdict,
 };
 use crate::owner;
 use crate::registry::is_stale;
@@ -265,7 +266,7 @@ fn remove_from_nf_tables(
         if nft.have_chains(&[(table, &chain)])? != [true] {
             return Ok(());
         }
-        let rules = nft.rules(table, "POSTROUTING")?;
+        let rules = nft.rules(table, Some("POSTROUTING"))?;
         let changes = plan_removal(table, &chain, &rules, addresses);
         match nft.commit(&Transaction {
             generation: Some(generation),
@@ -314,11 +315,15 @@ fn source(rule: &Rule) -> Option<IpCidr> {
             header: Header::Network,
             offset: 12 | 8,
             length: length @ (4 | 16),
-            register: Register::First,
+            register: Register::FIRST,
         } => Some(*length),
         _ => None,
     })?;
-    let Some(Expr::Compare { equal: true, bytes }) = expressions.next() else {
+    let Some(Expr::Compare {
+        relation: Relation::Equal,
+        bytes,
+    }) = expressions.next()
+    else {
         return None;
     };
     let address = match length {

@@ -31,6 +31,12 @@ impl Family {
             Self::Ip6 => 10,
         }
     }
+
+    pub(super) fn read(number: u32) -> Option<Self> {
+        [Self::Inet, Self::Ip, Self::Ip6, Self::Bridge]
+            .into_iter()
+            .find(|family| u32::from(family.number()) == number)
+    }
 }
 
 impl fmt::Display for Family {
@@ -70,50 +76,84 @@ pub struct Hook {
     pub priority: i32,
 }
 
-/// What the keys of a set are.
+/// What the keys of a set, or the data of a map, are: one part, or several side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Type(pub &'static [Part]);
+
+/// One part of a [`Type`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum KeyType {
+pub enum Part {
     /// `ipv4_addr`
     Ipv4,
     /// `ipv6_addr`
     Ipv6,
+    /// `ether_addr`
+    Ether,
+    /// `inet_proto`, of the transport
+    Protocol,
+    /// `inet_service`
+    Port,
     /// `ifname`
     Interface,
-    /// `ifname . ether_addr`
-    InterfaceAndMac,
 }
 
-impl KeyType {
-    /// The number that `nft` stores for a type (`enum datatypes` in its `datatype.h`), six bits for
-    /// each part of a concatenation. The kernel only keeps it for the next reader.
-    pub(super) fn number(self) -> u32 {
-        const IPV4: u32 = 7;
-        const IPV6: u32 = 8;
-        const ETHER: u32 = 9;
-        const INTERFACE: u32 = 41;
+impl Part {
+    /// The number that `nft` stores for a type (`enum datatypes` in its `datatype.h`). The kernel
+    /// only keeps it for the next reader.
+    fn number(self) -> u32 {
         match self {
-            Self::Ipv4 => IPV4,
-            Self::Ipv6 => IPV6,
-            Self::Interface => INTERFACE,
-            Self::InterfaceAndMac => INTERFACE << 6 | ETHER,
+            Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
+            Self::Ether => 9,
+            Self::Protocol => 12,
+            Self::Port => 13,
+            Self::Interface => 41,
         }
     }
 
-    /// The length of a key in bytes; every part is padded to a multiple of four.
-    pub(super) fn length(self) -> u32 {
+    /// Bytes that it takes, padded to whole words in a concatenation.
+    fn length(self) -> u32 {
         match self {
+            Self::Protocol => 1,
+            Self::Port => 2,
             Self::Ipv4 => 4,
+            Self::Ether => 6,
             Self::Ipv6 | Self::Interface => 16,
-            Self::InterfaceAndMac => 24,
         }
     }
 
-    pub(super) fn byte_order(self) -> Option<ByteOrder> {
+    fn byte_order(self) -> ByteOrder {
         match self {
-            Self::Ipv4 | Self::Ipv6 => Some(ByteOrder::Big),
-            Self::Interface => Some(ByteOrder::Host),
-            Self::InterfaceAndMac => None,
+            Self::Interface => ByteOrder::Host,
+            _ => ByteOrder::Big,
+        }
+    }
+}
+
+impl Type {
+    /// Six bits for each part.
+    pub(super) fn number(self) -> u32 {
+        let parts = self.0.iter();
+        parts.fold(0, |number, part| number << 6 | part.number())
+    }
+
+    /// Bytes.
+    pub(super) fn length(self) -> u32 {
+        match self.0 {
+            [part] => part.length(),
+            parts => parts
+                .iter()
+                .map(|part| part.length().next_multiple_of(4))
+                .sum(),
+        }
+    }
+
+    /// `None` for a concatenation.
+    pub(super) fn byte_order(self) -> Option<ByteOrder> {
+        match self.0 {
+            [part] => Some(part.byte_order()),
+            _ => None,
         }
     }
 }
@@ -127,11 +167,11 @@ pub enum Change {
     AddTable(Table),
     /// Deletes a table with all that is in it.
     DeleteTable(Table),
-    /// Makes a base chain; the same one that exists stays.
+    /// Makes a chain; the same one that exists stays. Without a hook only other chains call it.
     AddChain {
         table: Table,
         chain: &'static str,
-        hook: Hook,
+        hook: Option<Hook>,
     },
     /// Deletes a chain. Its rules must have been flushed.
     DeleteChain { table: Table, chain: String },
@@ -142,6 +182,7 @@ pub enum Change {
         table: Table,
         chain: &'static str,
         rule: Vec<Expr>,
+        comment: Option<String>,
     },
     /// Makes one more rule at the beginning of a chain.
     InsertRule {
@@ -155,19 +196,21 @@ pub enum Change {
         chain: String,
         handle: u64,
     },
-    /// Makes a set; the same one that exists stays.
+    /// Makes a set, or a map if there is a type of its data; the same one that exists stays.
     AddSet {
         table: Table,
         set: String,
-        key: KeyType,
+        key: Type,
+        data: Option<Type>,
     },
     /// Deletes a set with its elements. No rule may look it up any more.
     DeleteSet { table: Table, set: String },
-    /// Makes an element, which must not exist.
+    /// Makes an element, which must not exist. Those of maps have data.
     CreateElement {
         table: Table,
         set: String,
         key: Vec<u8>,
+        data: Option<Vec<u8>>,
         comment: String,
     },
     /// Deletes an element, which must exist.
@@ -193,7 +236,12 @@ impl fmt::Display for Change {
                 chain,
                 handle,
             } => write!(f, "delete rule {table} {chain} handle {handle}"),
-            Self::AddSet { table, set, .. } => write!(f, "add set {table} {set}"),
+            Self::AddSet {
+                table, set, data, ..
+            } => {
+                let kind = if data.is_some() { "map" } else { "set" };
+                write!(f, "add {kind} {table} {set}")
+            }
             Self::DeleteSet { table, set } => write!(f, "delete set {table} {set}"),
             Self::CreateElement { table, set, .. } => write!(f, "create element {table} {set}"),
             Self::DeleteElement { table, set, .. } => write!(f, "delete element {table} {set}"),
@@ -213,10 +261,34 @@ pub struct Transaction {
 
 /// The hooks that our chains are called from.
 impl Hook {
+    /// Destination NAT of what comes in: `type nat hook prerouting priority dstnat`.
+    pub const DESTINATION_NAT: Self = Self {
+        kind: "nat",
+        number: 0, // NF_INET_PRE_ROUTING of linux/netfilter.h
+        priority: libc::NF_IP_PRI_NAT_DST,
+    };
+    /// Destination NAT of what the host itself sends: `type nat hook output priority -100`.
+    pub const OUTPUT_NAT: Self = Self {
+        kind: "nat",
+        number: 3, // NF_INET_LOCAL_OUT
+        priority: libc::NF_IP_PRI_NAT_DST,
+    };
+    /// The first look at what comes in: `type filter hook prerouting priority raw`.
+    pub const INPUT: Self = Self {
+        kind: "filter",
+        number: 0, // NF_INET_PRE_ROUTING
+        priority: libc::NF_IP_PRI_RAW,
+    };
+    /// What the host forwards: `type filter hook forward priority filter`.
+    pub const FORWARD: Self = Self {
+        kind: "filter",
+        number: 2, // NF_INET_FORWARD
+        priority: libc::NF_IP_PRI_FILTER,
+    };
     /// Source NAT, after routing: `type nat hook postrouting priority srcnat`.
     pub const SOURCE_NAT: Self = Self {
         kind: "nat",
-        number: 4, // NF_INET_POST_ROUTING of linux/netfilter.h
+        number: 4, // NF_INET_POST_ROUTING
         priority: libc::NF_IP_PRI_NAT_SRC,
     };
     /// The first look at a frame that a bridge port received:

@@ -1,15 +1,17 @@
 //! Changes of the ruleset on the wire.
 
-use super::attr::{Writer, number};
-use super::change::{Change, Hook, KeyType, Table, Transaction};
-use super::frame::{ACK, APPEND, CREATE, EXCLUSIVE, Outbox};
-use super::userdata;
+use super::change::{Change, Hook, Table, Transaction, Type};
+use super::expr::Expr;
+use super::{number, userdata};
+use crate::nfnetlink::{ACK, APPEND, CREATE, EXCLUSIVE, LIST_ENTRY, Outbox, Writer};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the high byte of every `nf_tables` message type.
 pub(super) const SUBSYSTEM: u16 = 10;
 /// `NFNL_MSG_BATCH_BEGIN` and `_END` of `linux/netfilter/nfnetlink.h`.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
+/// `NFT_SET_MAP`
+const MAP: u32 = 1 << 3;
 
 /// `enum nf_tables_msg_types` of `linux/netfilter/nf_tables.h`.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +109,7 @@ impl Change {
             Self::AddTable(_) | Self::DeleteTable(_) => {
                 body.text(number::TABLE_NAME, table);
             }
-            Self::AddChain { chain, hook, .. } => write_chain(table, chain, hook, body),
+            Self::AddChain { chain, hook, .. } => write_chain(table, chain, hook.as_ref(), body),
             Self::DeleteChain { chain, .. } => {
                 body.text(number::CHAIN_TABLE, table)
                     .text(number::CHAIN_NAME, chain);
@@ -118,22 +120,35 @@ impl Change {
             Self::DeleteRule { chain, handle, .. } => {
                 write_rule_place(table, chain, body).u64(number::RULE_HANDLE, *handle);
             }
-            Self::AddRule { chain, rule, .. } | Self::InsertRule { chain, rule, .. } => {
-                write_rule_place(table, chain, body).nested(number::RULE_EXPRESSIONS, |list| {
-                    for expr in rule {
-                        expr.write(list);
-                    }
-                });
+            Self::AddRule {
+                chain,
+                rule,
+                comment,
+                ..
+            } => write_rule(table, chain, (rule, comment.as_deref()), body),
+            Self::InsertRule { chain, rule, .. } => write_rule(table, chain, (rule, None), body),
+            Self::AddSet { set, key, data, .. } => {
+                write_set(table, set, (*key, *data), set_id, body);
             }
-            Self::AddSet { set, key, .. } => write_set(table, set, *key, set_id, body),
             Self::DeleteSet { set, .. } => {
                 body.text(number::SET_TABLE, table)
                     .text(number::SET_NAME, set);
             }
             Self::CreateElement {
-                set, key, comment, ..
-            } => write_element(table, set, key, Some(comment), body),
-            Self::DeleteElement { set, key, .. } => write_element(table, set, key, None, body),
+                set,
+                key,
+                data,
+                comment,
+                ..
+            } => write_element(table, set, body, |element| {
+                element.data(number::ELEMENT_KEY, key);
+                if let Some(data) = data {
+                    element.data(number::ELEMENT_DATA, data);
+                }
+                let userdata = userdata::comment_of(comment);
+                element.bytes(number::ELEMENT_USERDATA, &userdata);
+            }),
+            Self::DeleteElement { set, key, .. } => write_element_key(table, set, key, body),
         }
     }
 }
@@ -147,57 +162,88 @@ fn write_rule_place<'a, 'b>(
         .text(number::RULE_CHAIN, chain)
 }
 
-fn write_chain(table: &str, chain: &str, hook: &Hook, body: &mut Writer<'_>) {
+fn write_chain(table: &str, chain: &str, hook: Option<&Hook>, body: &mut Writer<'_>) {
     body.text(number::CHAIN_TABLE, table)
-        .text(number::CHAIN_NAME, chain)
-        .text(number::CHAIN_TYPE, hook.kind)
-        .nested(number::CHAIN_HOOK, |place| {
-            place
-                .u32(number::HOOK_NUMBER, hook.number)
-                .i32(number::HOOK_PRIORITY, hook.priority);
-        });
+        .text(number::CHAIN_NAME, chain);
+    if let Some(hook) = hook {
+        body.text(number::CHAIN_TYPE, hook.kind)
+            .nested(number::CHAIN_HOOK, |place| {
+                place
+                    .u32(number::HOOK_NUMBER, hook.number)
+                    .i32(number::HOOK_PRIORITY, hook.priority);
+            });
+    }
 }
 
-fn write_set(table: &str, set: &str, key: KeyType, id: u32, body: &mut Writer<'_>) {
+fn write_rule(
+    table: &str,
+    chain: &str,
+    (rule, comment): (&[Expr], Option<&str>),
+    body: &mut Writer<'_>,
+) {
+    write_rule_place(table, chain, body).nested(number::RULE_EXPRESSIONS, |list| {
+        for expr in rule {
+            expr.write(list);
+        }
+    });
+    if let Some(comment) = comment {
+        body.bytes(number::RULE_USERDATA, &userdata::comment_of(comment));
+    }
+}
+
+fn write_set(
+    table: &str,
+    set: &str,
+    (key, data): (Type, Option<Type>),
+    id: u32,
+    body: &mut Writer<'_>,
+) {
+    let flags = if data.is_some() { MAP } else { 0 };
     body.text(number::SET_TABLE, table)
         .text(number::SET_NAME, set)
-        .u32(number::SET_FLAGS, 0)
+        .u32(number::SET_FLAGS, flags)
         .u32(number::SET_KEY_TYPE, key.number())
-        .u32(number::SET_KEY_LENGTH, key.length())
-        .u32(number::SET_ID, id);
+        .u32(number::SET_KEY_LENGTH, key.length());
+    if let Some(data) = data {
+        body.u32(number::SET_DATA_TYPE, data.number())
+            .u32(number::SET_DATA_LENGTH, data.length());
+    }
+    body.u32(number::SET_ID, id);
     if let Some(order) = key.byte_order() {
         body.bytes(number::SET_USERDATA, &userdata::key_byte_order(order));
     }
 }
 
-pub(super) fn write_element(
+/// A list of one element, by its key.
+pub(super) fn write_element_key(table: &str, set: &str, key: &[u8], body: &mut Writer<'_>) {
+    write_element(table, set, body, |element| {
+        element.data(number::ELEMENT_KEY, key);
+    });
+}
+
+fn write_element(
     table: &str,
     set: &str,
-    key: &[u8],
-    comment: Option<&str>,
     body: &mut Writer<'_>,
+    element: impl FnOnce(&mut Writer<'_>),
 ) {
     body.text(number::ELEMENTS_TABLE, table)
         .text(number::ELEMENTS_SET, set)
         .nested(number::ELEMENTS_LIST, |list| {
-            list.nested(number::ENTRY, |element| {
-                element.data(number::ELEMENT_KEY, key);
-                if let Some(comment) = comment {
-                    let userdata = userdata::element_comment(comment);
-                    element.bytes(number::ELEMENT_USERDATA, &userdata);
-                }
-            });
+            list.nested(LIST_ENTRY, element);
         });
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
+    use std::path::Path;
 
     use super::*;
-    use crate::nft::expr::{Expr, Header, Meta, Register, Verdict};
-    use crate::nft::frame::Frames;
-    use crate::nft::view;
+    use crate::nfnetlink::Frames;
+    use crate::nft::expr::{Ct, Header, Meta, Register, Relation, Verdict};
+    use crate::nft::{Family, view};
+    use crate::registry::{Layout, Observed};
     use crate::{masquerade, spoofcheck};
 
     /// A message a line: type, sequence number, payload.
@@ -224,34 +270,46 @@ mod tests {
         }
     }
 
+    /// The first ADD of an attachment to an empty ruleset of generation 7.
+    fn first(table: Table, layout: &Layout) -> Transaction {
+        let observed = Observed {
+            generation: 7,
+            rules: Vec::new(),
+            elements: vec![None; layout.places.len()],
+        };
+        let comment = crate::owner::comment(&attachment());
+        layout.plan(table, &observed, &comment)
+    }
+
     /// These bytes made the rulesets that the tests against the kernel compare with.
     #[cfg(target_endian = "little")]
     #[test]
     fn the_first_masquerade_is_these_bytes() {
-        let observed = masquerade::Observed {
-            generation: 7,
-            rules: Vec::new(),
-            elements: vec![None, None],
-        };
         let addresses = ["10.1.0.5/20", "fd00:1::5/64"].map(|text| text.parse().unwrap());
-        let plan = masquerade::plan_add(&attachment(), &addresses, &observed);
-        assert_eq!(dump(&plan), include_str!("testdata/masquerade.txt"));
+        let plan = first(masquerade::TABLE, &masquerade::layout(&addresses));
+        golden("masquerade.txt", &dump(&plan));
     }
 
     #[cfg(target_endian = "little")]
     #[test]
     fn the_first_spoof_check_is_these_bytes() {
-        let observed = spoofcheck::Observed {
-            generation: 7,
-            elements: vec![None, None],
-            ..spoofcheck::Observed::default()
-        };
         let binding = spoofcheck::Binding {
             host_ifname: "veth1".parse().unwrap(),
             mac: "02:00:00:00:00:01".parse().unwrap(),
         };
-        let plan = spoofcheck::plan_add(&attachment(), &binding, &observed);
-        assert_eq!(dump(&plan), include_str!("testdata/spoofcheck.txt"));
+        let plan = first(spoofcheck::TABLE, &spoofcheck::layout(&binding));
+        golden("spoofcheck.txt", &dump(&plan));
+    }
+
+    /// Compares with a file of `testdata`; `UPDATE_GOLDEN=1` writes it.
+    fn golden(name: &str, text: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/nft/testdata")
+            .join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");
     }
 
     #[test]
@@ -271,38 +329,61 @@ mod tests {
     #[test]
     fn rules_are_read_back_as_they_were_written() {
         let rule = vec![
-            Expr::Meta(Meta::Protocol, Register::First),
+            Expr::Meta(Meta::Protocol, Register::FIRST),
+            Expr::Meta(Meta::Mark, Register::word(3)),
+            Expr::SetMeta(Meta::Mark),
+            Expr::Ct(Ct::Status, Register::FIRST),
+            Expr::DestinationKind,
             Expr::Payload {
                 header: Header::Link,
                 offset: 6,
                 length: 6,
-                register: Register::Second,
+                register: Register::word(4),
             },
-            Expr::Mask(vec![255, 240, 0, 0]),
+            Expr::Immediate {
+                register: Register::word(1),
+                bytes: vec![0, 80],
+            },
+            Expr::mask(vec![255, 240, 0, 0]),
+            Expr::Bitwise {
+                mask: vec![255; 4],
+                xor: vec![0, 0, 32, 0],
+            },
+            Expr::equals([10, 1, 0, 0]),
+            Expr::differs([10, 1, 0, 0]),
             Expr::Compare {
-                equal: false,
-                bytes: vec![10, 1, 0, 0],
+                relation: Relation::AtLeast,
+                bytes: vec![4, 0],
+            },
+            Expr::Compare {
+                relation: Relation::AtMost,
+                bytes: vec![8, 0],
             },
             Expr::Lookup {
                 set: "bindings".to_owned(),
                 inverted: true,
             },
+            Expr::Map {
+                map: "ports".to_owned(),
+            },
+            Expr::DestinationNat {
+                family: Family::Ip6,
+                address: Register::FIRST,
+                port: Register::word(4),
+            },
             Expr::Other("counter".to_owned()),
             Expr::Masquerade,
             Expr::Verdict(Verdict::Accept),
             Expr::Verdict(Verdict::Return),
-            Expr::Verdict(Verdict::Jump("there".to_owned())),
+            Expr::jump("there"),
             Expr::Verdict(Verdict::Goto("there".to_owned())),
             Expr::Verdict(Verdict::Drop),
         ];
         let mut bytes = Vec::new();
-        Writer(&mut bytes)
-            .u64(number::RULE_HANDLE, 9)
-            .nested(number::RULE_EXPRESSIONS, |list| {
-                for expr in &rule {
-                    expr.write(list);
-                }
-            });
-        assert_eq!(view::rule(&bytes).unwrap().expressions, rule);
+        Writer(&mut bytes).u64(number::RULE_HANDLE, 9);
+        write_rule("t", "c", (&rule, Some("why")), &mut Writer(&mut bytes));
+        let read = view::rule(&bytes).unwrap();
+        assert_eq!(read.expressions, rule);
+        assert_eq!(read.comment.as_deref(), Some("why"));
     }
 }

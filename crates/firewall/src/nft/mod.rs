@@ -4,19 +4,17 @@
 //! kernel. docs/decisions/003-nf-tables.md tells why the wire format is written here and not
 //! taken from a crate.
 
-mod attr;
 mod change;
-mod channel;
 mod encode;
 mod expr;
-mod frame;
+mod number;
 mod query;
 mod socket;
 mod userdata;
 mod view;
 
-pub use change::{Change, Family, Hook, KeyType, Table, Transaction};
-pub use expr::{Expr, Header, Meta, Register, Verdict};
+pub use change::{Change, Family, Hook, Part, Table, Transaction, Type};
+pub use expr::{Ct, Expr, Header, Meta, Register, Relation, Verdict};
 pub(crate) use query::{Answer, Glance, Question};
 pub use socket::Nft;
 pub(crate) use userdata::COMMENT_MAX;

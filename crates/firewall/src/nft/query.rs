@@ -2,13 +2,13 @@
 
 use nix::errno::Errno;
 
-use super::attr::{Writer, number};
 use super::change::Table;
-use super::encode::{Message, write_element};
-use super::frame::{DUMP, Frames, Outbox, Reply};
+use super::encode::{Message, write_element_key};
+use super::number;
 use super::socket::{Nft, position};
 use super::view::{self, BaseChain, Element, Rule};
 use crate::error::Cause;
+use crate::nfnetlink::{Channel, DUMP, Frames, Outbox, Reply, SMALLEST_PIECE, Writer};
 
 /// What [`Nft::look_up`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub(crate) enum Glance {
     Nothing,
     /// Other keys, too.
     Others,
-    /// The set was changing, or the socket for it is still busy with an earlier large set.
+    /// The set was changing.
     Unknown,
 }
 
@@ -80,7 +80,7 @@ impl Nft {
                 }
                 Question::Element(set, key) => {
                     outbox.message(Message::GetElement.kind(), 0, family, |body| {
-                        write_element(table.name, set, key, None, body);
+                        write_element_key(table.name, set, key, body);
                     });
                 }
             }
@@ -158,11 +158,14 @@ impl Nft {
         Ok(generation)
     }
 
-    /// All rules of a chain, in order; none if there is no such chain.
-    pub(crate) fn rules(&mut self, table: Table, chain: &str) -> Result<Vec<Rule>, Cause> {
+    /// All rules of a chain, in order, or those of all chains of a table; none if there is no such
+    /// chain or table.
+    pub(crate) fn rules(&mut self, table: Table, chain: Option<&str>) -> Result<Vec<Rule>, Cause> {
         self.dump(Message::GetRule, table, view::rule, |body| {
-            body.text(number::RULE_TABLE, table.name)
-                .text(number::RULE_CHAIN, chain);
+            body.text(number::RULE_TABLE, table.name);
+            if let Some(chain) = chain {
+                body.text(number::RULE_CHAIN, chain);
+            }
         })
     }
 
@@ -181,17 +184,19 @@ impl Nft {
         Ok(pieces.into_iter().flatten().collect())
     }
 
-    /// A chain's hook; `None` if there is no such chain, or nothing calls it.
-    pub(crate) fn base_chain(
+    /// The hooks of chains, asked for in one exchange; `None` where there is no such chain, or nothing
+    /// calls it.
+    pub(crate) fn base_chains(
         &mut self,
-        table: Table,
-        chain: &str,
-    ) -> Result<Option<BaseChain>, Cause> {
-        let mut found = None;
-        self.find_chains(&[(table, chain)], |_only, object| {
-            found = view::base_chain(object);
+        chains: &[(Table, &str)],
+    ) -> Result<Vec<Option<BaseChain>>, Cause> {
+        let mut hooks = vec![None; chains.len()];
+        self.find_chains(chains, |at, object| {
+            if let Some(slot) = hooks.get_mut(at) {
+                *slot = view::base_chain(object);
+            }
         })?;
-        Ok(found)
+        Ok(hooks)
     }
 
     /// Which of these chains there are, asked in one exchange.
@@ -261,8 +266,9 @@ impl Nft {
         expected: impl Fn(&[u8]) -> bool,
     ) -> Result<Glance, Cause> {
         let limit = self.limit();
-        let Some(mut channel) = self.glance.take() else {
-            return Ok(Glance::Unknown);
+        let mut channel = match self.glance.take() {
+            Some(channel) => channel,
+            None => Channel::open(SMALLEST_PIECE)?,
         };
         let mut outbox = self.outbox();
         let family = (table.family.number(), 0);
@@ -282,7 +288,7 @@ impl Nft {
             if end {
                 self.glance = Some(channel);
             } else if others {
-                self.spent = Some(channel);
+                self.spent.push(channel);
             } else {
                 continue;
             }

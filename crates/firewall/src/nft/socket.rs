@@ -5,9 +5,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::change::Transaction;
-use super::channel::{Channel, LARGEST_PIECE, Limit, SMALLEST_PIECE};
-use super::frame::{Frames, Outbox, Refusal, Reply};
 use crate::error::{Cause, FirewallError, Operation};
+use crate::nfnetlink::{Channel, Frames, LARGEST_PIECE, Limit, Outbox, Reply};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,10 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Nft {
     pub(super) main: Channel,
     /// For dumps that are broken off: a socket can start no second dump before the first one has
-    /// been read to its end.
+    /// been read to its end. Made when it is needed.
     pub(super) glance: Option<Channel>,
-    /// What a dump was broken off on. Not closed before the rest: closing may wait.
-    pub(super) spent: Option<Channel>,
+    /// What dumps were broken off on. Not closed before the rest: closing may wait.
+    pub(super) spent: Vec<Channel>,
     pub(super) next: u32,
     patience: Duration,
 }
@@ -42,8 +41,8 @@ impl Nft {
         let open = || {
             Ok(Self {
                 main: Channel::open(LARGEST_PIECE)?,
-                glance: Some(Channel::open(SMALLEST_PIECE)?),
-                spent: None,
+                glance: None,
+                spent: Vec::new(),
                 next: 1,
                 patience: PATIENCE,
             })
@@ -57,7 +56,7 @@ impl Nft {
         Self {
             main: Channel::absent(),
             glance: None,
-            spent: None,
+            spent: Vec::new(),
             next: 1,
             patience: PATIENCE,
         }
@@ -174,16 +173,6 @@ impl BatchReplies<'_> {
             }
         }
         Ok(false)
-    }
-}
-
-impl Refusal {
-    pub(super) fn of(self, request: String) -> Cause {
-        Cause::Kernel {
-            request,
-            errno: self.errno,
-            message: self.message,
-        }
     }
 }
 

@@ -21,8 +21,8 @@ pub(super) fn key_byte_order(order: ByteOrder) -> [u8; 6] {
     [KEY_BYTE_ORDER, 4, a, b, c, d]
 }
 
-/// The user data of an element: a comment. What is longer than `nft` can read is cut.
-pub(super) fn element_comment(comment: &str) -> Vec<u8> {
+/// The user data of a rule or an element: a comment. What is longer than `nft` can read is cut.
+pub(super) fn comment_of(comment: &str) -> Vec<u8> {
     let text: Vec<u8> = comment.bytes().take(COMMENT_MAX).collect();
     let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
     [&[COMMENT, length][..], &text, &[0]].concat()
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_comment_is_read_back() {
-        let bytes = element_comment("abc");
+        let bytes = comment_of("abc");
         assert_eq!(bytes, b"\x00\x04abc\x00");
         assert_eq!(comment(&bytes).as_deref(), Some("abc"));
         assert_eq!(
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn too_long_a_comment_is_cut_to_what_nft_reads() {
-        let bytes = element_comment(&"x".repeat(300));
+        let bytes = comment_of(&"x".repeat(300));
         assert_eq!(bytes.len(), 2 + COMMENT_MAX + 1);
         assert_eq!(comment(&bytes), Some("x".repeat(COMMENT_MAX)));
     }

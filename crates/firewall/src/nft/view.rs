@@ -1,15 +1,17 @@
 //! What the kernel holds, read back.
 
-use super::attr::{Attributes, number};
 use super::expr::Expr;
-use super::userdata;
+use super::{number, userdata};
 use crate::error::Cause;
+use crate::nfnetlink::Attributes;
 
 /// An element of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
     /// Its key, as it is compared with packets.
     pub key: Vec<u8>,
+    /// What a map has for the key.
+    pub data: Option<Vec<u8>>,
     /// Its comment, where our owner tags are.
     pub comment: Option<String>,
 }
@@ -39,12 +41,13 @@ pub struct BaseChain {
 }
 
 impl Rule {
-    /// The set that the rule looks up, if any.
-    pub(crate) fn looks_up(&self) -> Option<&str> {
-        self.expressions.iter().find_map(|expr| match expr {
-            Expr::Lookup { set, .. } => Some(set.as_str()),
-            _ => None,
-        })
+    /// Whether the rule looks up a set, or names it in its comment: then it is of no use without.
+    pub(crate) fn serves(&self, set: &str) -> bool {
+        let looks_up = |expr: &Expr| match expr {
+            Expr::Lookup { set: found, .. } | Expr::Map { map: found } => found == set,
+            _ => false,
+        };
+        self.comment.as_deref() == Some(set) || self.expressions.iter().any(looks_up)
     }
 }
 
@@ -70,6 +73,7 @@ fn element(attributes: Attributes<'_>) -> Result<Element, Cause> {
         .ok_or(Cause::Decode("an element without a key"))?;
     Ok(Element {
         key: key.to_vec(),
+        data: attributes.data(number::ELEMENT_DATA).map(<[u8]>::to_vec),
         comment: attributes
             .bytes(number::ELEMENT_USERDATA)
             .and_then(userdata::comment),

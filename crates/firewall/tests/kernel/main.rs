@@ -12,6 +12,7 @@
 
 mod foreign;
 mod iptables;
+mod isolation;
 mod masquerade;
 mod race;
 mod reference;

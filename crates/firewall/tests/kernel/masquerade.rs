@@ -1,8 +1,7 @@
-use cni_firewall::masquerade::{self, Missing};
 use cni_firewall::nft::{Change, Transaction};
-use cni_firewall::{Nft, owner};
+use cni_firewall::{Lack, Nft, masquerade, owner};
 
-use crate::support::{attachment, cidrs, in_private_netns, load, ruleset, run};
+use crate::support::{attachment, cidrs, in_private_netns, lacks, load, ruleset, run};
 
 const ONE: &str = r#"table inet tenon_masquerade {
 	set from_10.1.0.0/16 {
@@ -137,6 +136,27 @@ fn the_last_address_of_a_subnet_takes_its_set_and_rule() {
     });
 }
 
+/// Of two subnets of one container, others still need the first.
+#[test]
+fn a_subnet_goes_although_another_one_stays() {
+    in_private_netns(|| {
+        let mut nft = Nft::open().unwrap();
+        let (one, two) = (
+            attachment("net", "c1", "eth0"),
+            attachment("net", "c2", "eth0"),
+        );
+        let shared = cidrs(&["10.1.0.6/16", "fd00:1::6/64"]);
+        masquerade::add(&mut nft, &two, &shared).unwrap();
+        let alone = ruleset();
+        let addresses = cidrs(&["10.1.0.5/16", "10.2.0.5/16", "fd00:1::5/64", "fd00:2::5/64"]);
+        for known in [Some(addresses.as_slice()), None] {
+            masquerade::add(&mut nft, &one, &addresses).unwrap();
+            masquerade::remove(&mut nft, &one, known).unwrap();
+            assert_eq!(ruleset(), alone);
+        }
+    });
+}
+
 #[test]
 fn of_many_addresses_each_goes_alone_and_the_last_one_takes_the_table() {
     in_private_netns(|| {
@@ -181,9 +201,9 @@ fn an_address_that_was_given_to_another_is_not_taken_from_it() {
         assert_eq!(masquerade::check(&mut nft, &new, &address).unwrap(), []);
         let comment = owner::comment(&new);
         assert_eq!(
-            masquerade::check(&mut nft, &old, &address).unwrap(),
-            [Missing::AddressOfOther {
-                address: address[0].addr(),
+            lacks(masquerade::check(&mut nft, &old, &address)),
+            [Lack::ElementOfOther {
+                name: "10.1.0.5".to_owned(),
                 comment
             }]
         );
@@ -198,35 +218,35 @@ fn an_address_that_was_given_to_another_is_not_taken_from_it() {
 
 #[test]
 fn check_names_whatever_is_missing() {
-    let subnet = cidrs(&["10.1.0.0/16"])[0];
     let addresses = cidrs(&["10.1.0.5/16"]);
     let chain = "inet tenon_masquerade postrouting";
-    let all = vec![
-        Missing::Chain,
-        Missing::MulticastRule,
-        Missing::SubnetRule(subnet),
-        Missing::Address(addresses[0].addr()),
-    ];
+    let own_rules = Lack::Rules("postrouting");
+    let subnet_rule = Lack::SetRules("from_10.1.0.0/16".to_owned());
+    let address = Lack::Element("10.1.0.5".to_owned());
     let cases = [
-        ("flush ruleset".to_owned(), all),
+        (
+            "flush ruleset".to_owned(),
+            vec![
+                Lack::Chain("postrouting"),
+                own_rules.clone(),
+                subnet_rule.clone(),
+                address.clone(),
+            ],
+        ),
         (
             format!("flush chain {chain}"),
-            vec![Missing::MulticastRule, Missing::SubnetRule(subnet)],
+            vec![own_rules.clone(), subnet_rule.clone()],
         ),
         (
             "flush set inet tenon_masquerade from_10.1.0.0/16".to_owned(),
-            vec![Missing::Address(addresses[0].addr())],
+            vec![address],
         ),
         (
             format!(
                 "flush chain {chain}; delete chain {chain}; \
                  add chain {chain} {{ type nat hook postrouting priority 99; }}"
             ),
-            vec![
-                Missing::Chain,
-                Missing::MulticastRule,
-                Missing::SubnetRule(subnet),
-            ],
+            vec![Lack::Chain("postrouting"), own_rules, subnet_rule],
         ),
     ];
     for (damage, expected) in cases {
@@ -235,8 +255,8 @@ fn check_names_whatever_is_missing() {
             let one = attachment("net", "c1", "eth0");
             masquerade::add(&mut nft, &one, &addresses).unwrap();
             load(&damage);
-            let missing = masquerade::check(&mut nft, &one, &addresses).unwrap();
-            assert_eq!(missing, expected, "{damage}");
+            let found = lacks(masquerade::check(&mut nft, &one, &addresses));
+            assert_eq!(found, expected, "{damage}");
         });
     }
 }

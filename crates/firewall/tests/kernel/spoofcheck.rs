@@ -1,7 +1,7 @@
-use cni_firewall::spoofcheck::{self, Binding, Missing};
-use cni_firewall::{Nft, owner};
+use cni_firewall::spoofcheck::{self, Binding};
+use cni_firewall::{Lack, Nft, owner};
 
-use crate::support::{attachment, in_private_netns, load, ruleset};
+use crate::support::{attachment, in_private_netns, lacks, load, ruleset};
 
 const ONE: &str = r#"table bridge tenon_spoofcheck {
 	set guarded {
@@ -87,12 +87,13 @@ fn a_port_that_was_left_behind_is_claimed_with_its_address() {
         spoofcheck::add(&mut nft, &new, &claimed).unwrap();
         // The old address is not allowed behind the new container's port.
         assert_eq!(ruleset(), ONE);
-        let missing = spoofcheck::check(&mut nft, &old, &left).unwrap();
-        let of_other = Missing::OfOther {
-            host_ifname: claimed.host_ifname.clone(),
+        let of_other = Lack::ElementOfOther {
+            name: "veth1a2b3c4d".to_owned(),
             comment: owner::comment(&new),
         };
-        assert_eq!(missing, [of_other, Missing::Mac(left.mac)]);
+        let address = Lack::Element("02:00:00:00:00:99 behind veth1a2b3c4d".to_owned());
+        let found = lacks(spoofcheck::check(&mut nft, &old, &left));
+        assert_eq!(found, [of_other, address]);
         for known in [Some(&left), Some(&claimed), None] {
             spoofcheck::remove(&mut nft, &old, known).unwrap();
             assert_eq!(ruleset(), ONE);
@@ -103,17 +104,15 @@ fn a_port_that_was_left_behind_is_claimed_with_its_address() {
 #[test]
 fn check_names_whatever_is_missing() {
     let binding = binding("veth1a2b3c4d", "02:00:00:00:00:01");
-    let port = Missing::Port(binding.host_ifname.clone());
-    let mac = Missing::Mac(binding.mac);
+    let port = Lack::Element("veth1a2b3c4d".to_owned());
+    let mac = Lack::Element("02:00:00:00:00:01 behind veth1a2b3c4d".to_owned());
+    let (chain, rule) = (Lack::Chain("prerouting"), Lack::Rules("prerouting"));
     let cases = [
         (
             "flush ruleset",
-            vec![Missing::Chain, Missing::Rule, port.clone(), mac.clone()],
+            vec![chain, rule.clone(), port.clone(), mac.clone()],
         ),
-        (
-            "flush chain bridge tenon_spoofcheck prerouting",
-            vec![Missing::Rule],
-        ),
+        ("flush chain bridge tenon_spoofcheck prerouting", vec![rule]),
         ("flush set bridge tenon_spoofcheck guarded", vec![port]),
         ("flush set bridge tenon_spoofcheck bindings", vec![mac]),
     ];
@@ -123,8 +122,8 @@ fn check_names_whatever_is_missing() {
             let one = attachment("net", "c1", "eth0");
             spoofcheck::add(&mut nft, &one, &binding).unwrap();
             load(damage);
-            let missing = spoofcheck::check(&mut nft, &one, &binding).unwrap();
-            assert_eq!(missing, expected, "{damage}");
+            let found = lacks(spoofcheck::check(&mut nft, &one, &binding));
+            assert_eq!(found, expected, "{damage}");
         });
     }
 }

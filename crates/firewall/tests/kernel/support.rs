@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use cni_firewall::{FirewallError, Lack, Missing};
 use cni_types::{Attachment, IpCidr};
 use nix::sched::{CloneFlags, unshare};
 
@@ -146,6 +147,12 @@ pub(crate) fn attachment(network: &str, container_id: &str, ifname: &str) -> Att
 
 pub(crate) fn cidrs(texts: &[&str]) -> Vec<IpCidr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// What a CHECK found to be missing.
+pub(crate) fn lacks(checked: Result<Vec<Missing>, FirewallError>) -> Vec<Lack> {
+    let missing = checked.unwrap().into_iter();
+    missing.map(|missing| missing.what).collect()
 }
 
 /// Gives the current thread, and what it starts, an empty `/run` that nobody else sees.

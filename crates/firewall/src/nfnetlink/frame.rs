@@ -95,6 +95,16 @@ pub(crate) struct Refusal {
     pub(crate) message: Option<String>,
 }
 
+impl Refusal {
+    pub(crate) fn of(self, request: String) -> Cause {
+        Cause::Kernel {
+            request,
+            errno: self.errno,
+            message: self.message,
+        }
+    }
+}
+
 /// What a message from the kernel is.
 #[derive(Debug)]
 pub(crate) enum Reply<'a> {

@@ -1,122 +1,54 @@
 //! Netlink attributes: type, length, value, one inside the other.
 //!
-//! Numbers are in network byte order, as everywhere in `nf_tables`.
-
-/// Attribute numbers of `linux/netfilter/nf_tables.h` and `nfnetlink.h`, by object.
-pub(super) mod number {
-    pub(in crate::nft) const BATCH_GENERATION: u16 = 1;
-
-    pub(in crate::nft) const GENERATION_ID: u16 = 1;
-
-    pub(in crate::nft) const TABLE_NAME: u16 = 1;
-
-    pub(in crate::nft) const CHAIN_TABLE: u16 = 1;
-    pub(in crate::nft) const CHAIN_NAME: u16 = 3;
-    pub(in crate::nft) const CHAIN_HOOK: u16 = 4;
-    pub(in crate::nft) const CHAIN_TYPE: u16 = 7;
-    pub(in crate::nft) const HOOK_NUMBER: u16 = 1;
-    pub(in crate::nft) const HOOK_PRIORITY: u16 = 2;
-
-    pub(in crate::nft) const RULE_TABLE: u16 = 1;
-    pub(in crate::nft) const RULE_CHAIN: u16 = 2;
-    pub(in crate::nft) const RULE_HANDLE: u16 = 3;
-    pub(in crate::nft) const RULE_EXPRESSIONS: u16 = 4;
-    pub(in crate::nft) const RULE_USERDATA: u16 = 7;
-
-    pub(in crate::nft) const SET_TABLE: u16 = 1;
-    pub(in crate::nft) const SET_NAME: u16 = 2;
-    pub(in crate::nft) const SET_FLAGS: u16 = 3;
-    pub(in crate::nft) const SET_KEY_TYPE: u16 = 4;
-    pub(in crate::nft) const SET_KEY_LENGTH: u16 = 5;
-    pub(in crate::nft) const SET_ID: u16 = 10;
-    pub(in crate::nft) const SET_USERDATA: u16 = 13;
-
-    pub(in crate::nft) const ELEMENTS_TABLE: u16 = 1;
-    pub(in crate::nft) const ELEMENTS_SET: u16 = 2;
-    pub(in crate::nft) const ELEMENTS_LIST: u16 = 3;
-    pub(in crate::nft) const ELEMENT_KEY: u16 = 1;
-    pub(in crate::nft) const ELEMENT_USERDATA: u16 = 6;
-
-    /// `NFTA_LIST_ELEM`: an entry of any list.
-    pub(in crate::nft) const ENTRY: u16 = 1;
-
-    pub(in crate::nft) const DATA_VALUE: u16 = 1;
-    pub(in crate::nft) const DATA_VERDICT: u16 = 2;
-    pub(in crate::nft) const VERDICT_CODE: u16 = 1;
-    pub(in crate::nft) const VERDICT_CHAIN: u16 = 2;
-
-    pub(in crate::nft) const EXPR_NAME: u16 = 1;
-    pub(in crate::nft) const EXPR_DATA: u16 = 2;
-
-    pub(in crate::nft) const META_DESTINATION: u16 = 1;
-    pub(in crate::nft) const META_KEY: u16 = 2;
-
-    pub(in crate::nft) const PAYLOAD_DESTINATION: u16 = 1;
-    pub(in crate::nft) const PAYLOAD_BASE: u16 = 2;
-    pub(in crate::nft) const PAYLOAD_OFFSET: u16 = 3;
-    pub(in crate::nft) const PAYLOAD_LENGTH: u16 = 4;
-
-    pub(in crate::nft) const BITWISE_SOURCE: u16 = 1;
-    pub(in crate::nft) const BITWISE_DESTINATION: u16 = 2;
-    pub(in crate::nft) const BITWISE_LENGTH: u16 = 3;
-    pub(in crate::nft) const BITWISE_MASK: u16 = 4;
-    pub(in crate::nft) const BITWISE_XOR: u16 = 5;
-
-    pub(in crate::nft) const COMPARE_SOURCE: u16 = 1;
-    pub(in crate::nft) const COMPARE_OPERATION: u16 = 2;
-    pub(in crate::nft) const COMPARE_DATA: u16 = 3;
-
-    pub(in crate::nft) const LOOKUP_SET: u16 = 1;
-    pub(in crate::nft) const LOOKUP_SOURCE: u16 = 2;
-    pub(in crate::nft) const LOOKUP_FLAGS: u16 = 5;
-
-    pub(in crate::nft) const IMMEDIATE_DESTINATION: u16 = 1;
-    pub(in crate::nft) const IMMEDIATE_DATA: u16 = 2;
-}
+//! Numbers are in network byte order, as everywhere in netfilter.
 
 /// `NLA_F_NESTED` of `linux/netlink.h`.
 const NESTED: u16 = 1 << 15;
 /// `NLA_TYPE_MASK`: neither nested nor in network byte order.
 const KIND_MASK: u16 = 0x3fff;
 const HEADER: usize = 4;
+/// `NFTA_DATA_VALUE`: how `nf_tables` wraps every constant.
+const DATA_VALUE: u16 = 1;
+/// `NFTA_LIST_ELEM`: an entry of any of its lists.
+pub(crate) const LIST_ENTRY: u16 = 1;
 
 /// Appends attributes to a message.
 #[derive(Debug)]
-pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
+pub(crate) struct Writer<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl Writer<'_> {
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.attribute(kind, |buffer| buffer.extend(value))
     }
 
     /// A string with its terminating zero.
-    pub(super) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
         self.attribute(kind, |buffer| {
             buffer.extend(value.as_bytes());
             buffer.push(0);
         })
     }
 
-    pub(super) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
+    pub(crate) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(super) fn i32(&mut self, kind: u16, value: i32) -> &mut Self {
+    pub(crate) fn i32(&mut self, kind: u16, value: i32) -> &mut Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(super) fn u64(&mut self, kind: u16, value: u64) -> &mut Self {
+    pub(crate) fn u64(&mut self, kind: u16, value: u64) -> &mut Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(super) fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Writer<'_>)) -> &mut Self {
+    pub(crate) fn nested(&mut self, kind: u16, body: impl FnOnce(&mut Writer<'_>)) -> &mut Self {
         self.attribute(kind | NESTED, |buffer| body(&mut Writer(buffer)))
     }
 
     /// `NFTA_DATA_VALUE` inside `kind`: how every constant is written.
-    pub(super) fn data(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(crate) fn data(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.nested(kind, |data| {
-            data.bytes(number::DATA_VALUE, value);
+            data.bytes(DATA_VALUE, value);
         })
     }
 
@@ -138,7 +70,7 @@ impl Writer<'_> {
 /// Attributes that the kernel sent. Reading stops where they are damaged: what is behind counts as
 /// absent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
+pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Attributes<'a> {
     fn iter(self) -> impl Iterator<Item = Attribute<'a>> {
@@ -150,48 +82,48 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    pub(super) fn bytes(self, kind: u16) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(self, kind: u16) -> Option<&'a [u8]> {
         self.iter()
             .find_map(|(found, value)| (found == kind).then_some(value))
     }
 
-    pub(super) fn nested(self, kind: u16) -> Option<Self> {
+    pub(crate) fn nested(self, kind: u16) -> Option<Self> {
         self.bytes(kind).map(Self)
     }
 
-    pub(super) fn text(self, kind: u16) -> Option<String> {
+    pub(crate) fn text(self, kind: u16) -> Option<String> {
         let bytes = self.bytes(kind)?;
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
         Some(String::from_utf8_lossy(text).into_owned())
     }
 
-    pub(super) fn u32(self, kind: u16) -> Option<u32> {
+    pub(crate) fn u32(self, kind: u16) -> Option<u32> {
         self.bytes(kind)?
             .first_chunk()
             .map(|bytes| u32::from_be_bytes(*bytes))
     }
 
-    pub(super) fn i32(self, kind: u16) -> Option<i32> {
+    pub(crate) fn i32(self, kind: u16) -> Option<i32> {
         self.bytes(kind)?
             .first_chunk()
             .map(|bytes| i32::from_be_bytes(*bytes))
     }
 
-    pub(super) fn u64(self, kind: u16) -> Option<u64> {
+    pub(crate) fn u64(self, kind: u16) -> Option<u64> {
         self.bytes(kind)?
             .first_chunk()
             .map(|bytes| u64::from_be_bytes(*bytes))
     }
 
     /// The constant in `kind`.
-    pub(super) fn data(self, kind: u16) -> Option<&'a [u8]> {
-        self.nested(kind)?.bytes(number::DATA_VALUE)
+    pub(crate) fn data(self, kind: u16) -> Option<&'a [u8]> {
+        self.nested(kind)?.bytes(DATA_VALUE)
     }
 
     /// The entries of a list.
-    pub(super) fn entries(self) -> impl Iterator<Item = Self> {
+    pub(crate) fn entries(self) -> impl Iterator<Item = Self> {
         self.iter()
-            .filter(|(kind, _)| *kind == number::ENTRY)
+            .filter(|(kind, _)| *kind == LIST_ENTRY)
             .map(|(_, value)| Self(value))
     }
 }

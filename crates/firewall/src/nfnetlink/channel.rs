@@ -15,20 +15,20 @@ use crate::error::Cause;
 
 /// The kernel makes the pieces of a dump as large as the largest buffer that it has seen, between
 /// these bounds (`netlink_recvmsg`, `netlink_dump`).
-pub(super) const LARGEST_PIECE: usize = 32 * 1024;
+pub(crate) const LARGEST_PIECE: usize = 32 * 1024;
 /// `NLMSG_GOODSIZE`
-pub(super) const SMALLEST_PIECE: usize = 8 * 1024;
+pub(crate) const SMALLEST_PIECE: usize = 8 * 1024;
 /// Less than the smallest default of `net.core.wmem_default`.
 const SMALL_BATCH: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(crate) struct Channel {
     /// `None`: this kernel has no nfnetlink.
     socket: Option<Socket>,
     connected: bool,
     piece: usize,
     /// What the last datagram held.
-    pub(super) inbox: Vec<u8>,
+    pub(crate) inbox: Vec<u8>,
 }
 
 /// A point in time after which nothing is waited for, and what was granted.
@@ -67,7 +67,7 @@ fn failed(call: &'static str) -> impl Fn(io::Error) -> Cause {
 impl Channel {
     /// Opens a socket whose dumps come in pieces of at most `piece` bytes. A kernel without
     /// nfnetlink refuses whatever is sent.
-    pub(super) fn open(piece: usize) -> Result<Self, Cause> {
+    pub(crate) fn open(piece: usize) -> Result<Self, Cause> {
         let protocol = isize::try_from(libc::NETLINK_NETFILTER).unwrap_or_default();
         let socket = match Socket::new(protocol) {
             Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => None,
@@ -83,7 +83,7 @@ impl Channel {
 
     /// What a kernel without nfnetlink has.
     #[cfg(test)]
-    pub(super) fn absent() -> Self {
+    pub(crate) fn absent() -> Self {
         Self {
             socket: None,
             connected: false,
@@ -97,7 +97,7 @@ impl Channel {
         self.socket.as_ref().ok_or_else(unsupported)
     }
 
-    /// A socket that never spoke costs the kernel nothing to close; see [`Nft`](super::Nft).
+    /// A socket that never spoke costs the kernel nothing to close; see [`Nft`](crate::Nft).
     fn connect(&mut self) -> Result<(), Cause> {
         let socket = self.socket()?;
         // Connected to the kernel: nobody else can send to this socket.
@@ -115,7 +115,7 @@ impl Channel {
         Ok(())
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Cause> {
         if !self.connected {
             self.connect()?;
         }
@@ -134,7 +134,7 @@ impl Channel {
     }
 
     /// Fills the inbox with one datagram.
-    pub(super) fn receive(&mut self, limit: Limit) -> Result<(), Cause> {
+    pub(crate) fn receive(&mut self, limit: Limit) -> Result<(), Cause> {
         // nfnetlink answers before send() returns, so there is nothing to wait for, mostly.
         while !self.receive_at_once()? {
             self.wait(limit)?;
@@ -143,7 +143,7 @@ impl Channel {
     }
 
     /// Fills the inbox with one datagram if there is one.
-    pub(super) fn receive_at_once(&mut self) -> Result<bool, Cause> {
+    pub(crate) fn receive_at_once(&mut self) -> Result<bool, Cause> {
         self.inbox.reserve_exact(self.piece);
         loop {
             self.inbox.clear();
@@ -176,7 +176,7 @@ impl Channel {
     }
 
     /// Reads a list to its end. `false`: it changed meanwhile and must be read again.
-    pub(super) fn read_dump(
+    pub(crate) fn read_dump(
         &mut self,
         seq: u32,
         limit: Limit,
@@ -189,7 +189,7 @@ impl Channel {
 
     /// Reads one datagram of a list. `true` at its end. `whole` becomes false where the list turns
     /// out to have changed while it was read.
-    pub(super) fn read_piece(
+    pub(crate) fn read_piece(
         &mut self,
         seq: u32,
         limit: Limit,

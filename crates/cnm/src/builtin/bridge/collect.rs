@@ -1,0 +1,56 @@
+//! What is of a network and of none of the endpoints that it should have.
+
+use cni_firewall::masquerade;
+use cni_netlink::delete_link;
+use cni_types::{Attachment, CniError};
+
+use super::host::{Host, ignore_gone};
+use super::names::{Endpoint, Network};
+use super::state::State;
+
+/// Removes it; goes on after an error and tells all at the end.
+pub(super) fn collect(
+    host: &Host,
+    state: &State,
+    (network, valid): (&Network, &[Endpoint]),
+) -> Result<(), CniError> {
+    let outcomes = [
+        collect_links(host, network, valid),
+        collect_rules(host, network, valid),
+        collect_records(state, network, valid),
+    ];
+    CniError::collect(outcomes.into_iter().filter_map(Result::err))
+}
+
+fn collect_links(host: &Host, network: &Network, valid: &[Endpoint]) -> Result<(), CniError> {
+    let links = host.socket.links()?;
+    let stale = links
+        .iter()
+        .filter(|link| link.is_kind("veth") && network.is_stale(link.alias.as_deref(), valid));
+    let deleted = stale.map(|link| ignore_gone(host.socket.request(&delete_link(&link.id()))));
+    CniError::collect(deleted.filter_map(Result::err).map(CniError::from))
+}
+
+fn collect_rules(host: &Host, network: &Network, valid: &[Endpoint]) -> Result<(), CniError> {
+    let owners: Vec<Attachment> = valid
+        .iter()
+        .map(|endpoint| endpoint.owner.clone())
+        .collect();
+    let mut nft = host.nft()?;
+    let outcomes = [masquerade::gc(&mut nft, network.name(), &owners)];
+    CniError::collect(
+        outcomes
+            .into_iter()
+            .filter_map(Result::err)
+            .map(CniError::from),
+    )
+}
+
+fn collect_records(state: &State, network: &Network, valid: &[Endpoint]) -> Result<(), CniError> {
+    for id in state.endpoints(network)? {
+        if !valid.iter().any(|endpoint| endpoint.as_str() == id) {
+            state.remove_endpoint(&network.endpoint(&id)?)?;
+        }
+    }
+    Ok(())
+}
