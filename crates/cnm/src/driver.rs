@@ -73,6 +73,27 @@ pub trait NetworkDriver {
         deadline: Instant,
     ) -> Outcome<network::EndpointInfoReply>;
 
+    /// Whether it still has an endpoint, as far as it can tell. What it has to tell of one is its own
+    /// business: one driver is known to answer for endpoints that it does not have.
+    ///
+    /// # Errors
+    /// It does not answer, or with an error.
+    fn check_endpoint(&self, request: &network::EndpointRequest, deadline: Instant) -> Outcome<()> {
+        match self.endpoint_info(request, deadline) {
+            Err(error) if !error.is_not_implemented() => Err(error),
+            _answered => Ok(()),
+        }
+    }
+
+    /// Removes what is left of a network's endpoints that are none of `valid`, if it can tell. What
+    /// only it knows of is nobody else's to remove.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    fn collect(&self, _network_id: &str, _valid: &[String], _deadline: Instant) -> Outcome<()> {
+        Ok(())
+    }
+
     /// Removes an endpoint.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub use link::{
     delete_alt_name, delete_link, delete_vlans, move_link, rename_link, set_alias, set_down,
     set_ipv4_conf, set_mac, set_master, set_mtu, set_port, set_promiscuous, set_up,
 };
-pub use mac::random_mac;
+pub use mac::{random_bytes, random_mac};
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};
 pub use route::{MAIN_TABLE, Route, RouteFilter, SCOPE_LINK};
 pub use socket::{DEFAULT_TIMEOUT, Socket};

@@ -1,4 +1,4 @@
-//! Hardware addresses for new links.
+//! Hardware addresses for new links, and what else must be nobody else's.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -16,10 +16,27 @@ pub fn random_mac() -> MacAddr {
     MacAddr::local_from(random)
 }
 
+/// 32 bytes that nobody else has, from the same source. Not for secrets.
+#[must_use]
+pub fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for part in bytes.chunks_exact_mut(8) {
+        part.copy_from_slice(&RandomState::new().hash_one(()).to_ne_bytes());
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn bytes_differ() {
+        let all: BTreeSet<[u8; 32]> = (0..100).map(|_| random_bytes()).collect();
+        assert_eq!(all.len(), 100);
+        assert!(all.iter().all(|bytes| bytes[..8] != bytes[8..16]));
+    }
 
     #[test]
     fn addresses_are_local_unicast_and_differ_also_between_threads() {

@@ -6,9 +6,9 @@ use super::debts::{Unpaid, in_words};
 use super::spec::Limits;
 use super::{Controller, Outcome};
 use crate::error::DriverError;
-use crate::ids::NetworkId;
+use crate::ids::{EndpointId, NetworkId};
 use crate::store::StoreError;
-use crate::store::record::{EndpointRecord, NetworkRecord};
+use crate::store::record::{Debts, DriverRef, Due, EndpointRecord, NetworkRecord, SandboxRecord};
 
 /// What to do with an endpoint whose driver does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +74,43 @@ impl Controller {
         Ok(self.depart(record, policy, limits)?)
     }
 
+    /// Asks a driver to remove an endpoint that nothing is remembered of: its id can be derived. That
+    /// there is none is fine.
+    #[must_use]
+    pub fn disconnect_forgotten(
+        &self,
+        network: &str,
+        driver: &DriverRef,
+        attachment: &Attachment,
+        limits: Limits,
+    ) -> Departure {
+        let mut record = EndpointRecord {
+            id: EndpointId::derive(network, attachment, 0),
+            network: NetworkId::derive(network),
+            driver: driver.clone(),
+            ipam: None,
+            generation: 0,
+            attachment: attachment.into(),
+            sandbox: SandboxRecord::default(),
+            mac: String::new(),
+            addresses: Vec::new(),
+            join: None,
+            link: None,
+            made_network: false,
+            complete: false,
+            owed: Debts::default(),
+            tries: 0,
+        };
+        record.owed.incur(Due::Leave);
+        record.owed.incur(Due::Endpoint);
+        let Unpaid { down, failures } = self.pay_endpoint(&mut record, true, limits);
+        Departure {
+            found: false,
+            down,
+            notes: failures,
+        }
+    }
+
     fn depart(
         &self,
         mut record: EndpointRecord,
@@ -136,20 +173,21 @@ impl Controller {
     }
 
     /// Removes the endpoints of a CNI network's attachments that are not valid, and finishes earlier
-    /// removals of it. Goes on after a failure.
+    /// removals of it; then its drivers may remove what they know of and we do not. Without a network
+    /// it does so for all. Goes on after a failure.
     ///
     /// # Errors
     /// The directory of records cannot be read.
     pub fn collect(
         &self,
-        network: Option<&NetworkName>,
+        of: Option<(&NetworkName, &NetworkId)>,
         is_valid: impl Fn(&Attachment) -> bool,
         policy: Policy,
         limits: Limits,
     ) -> Outcome<Collected> {
         let mut collected = Collected::default();
         let is_ours = |record: &EndpointRecord| {
-            network.is_none_or(|network| record.attachment.network == *network)
+            of.is_none_or(|(network, _)| record.attachment.network == *network)
         };
         for read in self.store.networks()? {
             let Some(record) = keep(read, &mut collected) else {
@@ -169,9 +207,28 @@ impl Controller {
                     self.collect_garbage(garbage, limits, &mut collected);
                 }
             }
+            if of.is_none_or(|(_, likely)| record.id == *likely) {
+                let told = self.let_driver_collect(&record, limits);
+                collected
+                    .failures
+                    .extend(told.err().map(|error| in_words(&error)));
+            }
             self.collect_network(&record, policy, limits, &mut collected);
         }
         Ok(collected)
+    }
+
+    /// Nobody makes an endpoint of the network meanwhile, so that all that have a record are all.
+    fn let_driver_collect(&self, network: &NetworkRecord, limits: Limits) -> Outcome<()> {
+        let _lock = self.store.lock_network(&network.id, limits.total)?;
+        let driver = self.drivers.network(&network.driver)?;
+        let living = self.store.endpoints(&network.id)?.into_iter();
+        let left = self.store.garbage(&network.id)?.into_iter();
+        let known: Result<Vec<String>, StoreError> = living
+            .chain(left)
+            .map(|read| read.map(|record| record.id.to_string()))
+            .collect();
+        Ok(driver.collect(network.id.as_str(), &known?, limits.call())?)
     }
 
     fn collect_endpoint(

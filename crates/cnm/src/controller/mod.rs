@@ -135,8 +135,7 @@ impl Controller {
         Ok(())
     }
 
-    /// Whether the driver of an endpoint still answers for it. What it answers is its own business:
-    /// one is known to answer for endpoints that it does not have.
+    /// Whether the driver of an endpoint still answers for it.
     ///
     /// # Errors
     /// It does not answer, or with an error.
@@ -145,15 +144,8 @@ impl Controller {
         record: &EndpointRecord,
         limits: Limits,
     ) -> Result<(), DriverError> {
-        let request = requests::endpoint(record);
-        let answer = self
-            .drivers
-            .network(&record.driver)?
-            .endpoint_info(&request, limits.call());
-        match answer {
-            Err(error) if !error.is_not_implemented() => Err(error),
-            _answered => Ok(()),
-        }
+        let driver = self.drivers.network(&record.driver)?;
+        driver.check_endpoint(&requests::endpoint(record), limits.call())
     }
 }
 

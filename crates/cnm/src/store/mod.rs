@@ -106,6 +106,12 @@ impl Store {
         &self.dir
     }
 
+    /// Whether anything has ever been remembered.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.dir.join("networks").is_dir()
+    }
+
     /// Waits for the lock of a network.
     ///
     /// # Errors

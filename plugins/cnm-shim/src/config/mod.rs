@@ -14,7 +14,7 @@ use cni_cnm::controller::{OnDriverDown, Policy};
 use cni_cnm::sandbox::plan::DefaultRoute;
 use cni_cnm::store::record::DriverRef;
 use cni_cnm::wire::network::PortBinding;
-use cni_plugin::{AttachmentRequest, Request};
+use cni_plugin::Request;
 use cni_types::config::{MacConf, requested_mac};
 use cni_types::{Dns, Json, MacAddr, NetworkName};
 
@@ -31,6 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(50);
 
 /// How long taking back a failed ADD may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long STATUS may take.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The type under which kubernetes/contrib's `to_docker` was called.
 const C2D: &str = "c2d";
@@ -156,6 +159,11 @@ impl Settings {
         Limits::within(self.timeout.min(UNDO_TIMEOUT))
     }
 
+    /// The limits of a STATUS that begins now: runtimes ask often, and wait for it.
+    pub(crate) fn status_limits(&self) -> Limits {
+        Limits::within(self.timeout.min(STATUS_TIMEOUT))
+    }
+
     /// How removals are to be done.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
@@ -170,13 +178,8 @@ impl Settings {
 }
 
 impl Backend {
-    /// Reads and validates the config of an ADD or a CHECK.
-    pub(crate) fn load(request: &AttachmentRequest) -> Result<Self, ConfigError> {
-        Self::of(&request.request)
-    }
-
     /// Reads and validates a config.
-    pub(crate) fn of(request: &Request) -> Result<Self, ConfigError> {
+    pub(crate) fn load(request: &Request) -> Result<Self, ConfigError> {
         let conf: Conf = request.config.decode().map_err(ConfigError::Decode)?;
         if let Some(written) = request.config.get("timeout").filter(|it| !it.is_null())
             && timeout(written).is_none()
@@ -341,22 +344,16 @@ fn driver(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<DriverConfig
     one_of("endpointID", &conf.endpoint_id, &["", "derived", "random"])?;
     let (v4, v6, enable_ipv6) = families(&conf)?;
     let delegate = Some(conf.ipam.r#type.clone()).filter(|plugin| !plugin.is_empty());
-    let names_driver = !conf.ipam_driver.is_empty() || !conf.ipam_driver_url.is_empty();
-    if delegate.is_some() && names_driver {
-        return Err(ConfigError::Together {
-            one: "ipam",
-            other: "ipamDriver",
-        });
-    }
-    let ipam = delegate.is_none().then(|| IpamSpec {
-        driver: match conf.ipam_driver.as_str() {
-            // A driver that is known by its address needs a name for errors only.
-            "" if names_driver => driver_ref("ipam", &conf.ipam_driver_url),
-            "" => driver_ref("default", ""),
-            named => driver_ref(named, &conf.ipam_driver_url),
-        },
-        options: texts(conf.ipam_options.clone()),
-    });
+    let ipam = match &delegate {
+        Some(_plugin) if names_ipam_driver(&conf) => {
+            return Err(ConfigError::Together {
+                one: "ipam",
+                other: "ipamDriver",
+            });
+        }
+        Some(_plugin) => None,
+        None => Some(ipam(&conf)),
+    };
     let named = conf.driver.clone().filter(|name| !name.is_empty());
     let by_url = if conf.driver_url.is_empty() {
         "bridge"
@@ -391,6 +388,23 @@ fn driver(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<DriverConfig
         check_driver: conf.check_driver.unwrap_or(true),
         wishes,
     })
+}
+
+fn names_ipam_driver(conf: &Conf) -> bool {
+    !conf.ipam_driver.is_empty() || !conf.ipam_driver_url.is_empty()
+}
+
+fn ipam(conf: &Conf) -> IpamSpec {
+    let name = match conf.ipam_driver.as_str() {
+        // A driver that is known by its address needs a name for errors only.
+        "" if names_ipam_driver(conf) => "ipam",
+        "" => "default",
+        named => named,
+    };
+    IpamSpec {
+        driver: driver_ref(name, &conf.ipam_driver_url),
+        options: texts(conf.ipam_options.clone()),
+    }
 }
 
 fn engine(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<EngineConfig, ConfigError> {

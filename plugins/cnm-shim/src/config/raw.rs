@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer};
 /// All keys of both backends.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[expect(clippy::struct_excessive_bools, reason = "the keys of a config")]
 pub(super) struct Conf {
     pub(super) r#type: String,
     pub(super) backend: String,

@@ -136,70 +136,73 @@ fn docker_engine_and_the_config_of_to_docker() {
 
 #[test]
 fn what_makes_no_sense_is_named_with_its_key_and_value() {
-    for (text, said) in [
-        (
-            r#"{"backend": "x"}"#,
-            r#"backend: "x" is not one of "driver", "engine""#,
-        ),
-        (
-            r#"{"subnet": "fd00::/64"}"#,
-            r#"subnet: "fd00::/64" is not an IPv4 subnet with its prefix length"#,
-        ),
-        (
-            r#"{"subnet": "10.0.0.0"}"#,
-            r#"subnet: "10.0.0.0" is not an IPv4 subnet with its prefix length"#,
-        ),
-        (r#"{"gateway": "10.0.0.1"}"#, "gateway needs subnet"),
-        (r#"{"ipRangeV6": "fd00::/80"}"#, "ipRangeV6 needs subnetV6"),
-        (
-            r#"{"subnet": "10.0.0.0/24", "gateway": "10.0.1.1"}"#,
-            "gateway: 10.0.1.1 is not an address of 10.0.0.0/24",
-        ),
-        (
-            r#"{"subnet": "10.0.0.0/24", "ipRange": "10.0.0.0/16"}"#,
-            "ipRange: 10.0.0.0/16 is not an address of 10.0.0.0/24",
-        ),
-        (
-            r#"{"auxAddresses": {"a": "10.0.0.9"}}"#,
-            "auxAddresses.a: 10.0.0.9 is not an address of any subnet of the network",
-        ),
-        (
-            r#"{"enableIPv6": false, "subnetV6": "fd00::/64"}"#,
-            "enableIPv6: false and an IPv6 subnet cannot be used together",
-        ),
-        (
-            r#"{"internal": true, "isDefaultGateway": true}"#,
-            "internal and isDefaultGateway cannot be used together",
-        ),
-        (
-            r#"{"runtimeConfig": {"portMappings": [{"hostPort": 70000, "containerPort": 1}]}}"#,
-            r#"runtimeConfig.portMappings[0].hostPort: "70000" is not a port from 1 to 65535"#,
-        ),
-        (
-            r#"{"runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 1, "protocol": "x"}]}}"#,
-            r#"runtimeConfig.portMappings[0].protocol: "x" is not tcp, udp or sctp"#,
-        ),
-        (
-            r#"{"runtimeConfig": {"ips": ["x"]}}"#,
-            r#"runtimeConfig.ips[0]: "x" is not an IP address"#,
-        ),
-        (
-            r#"{"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.5",
-                "rangeEnd": "10.0.0.9"}]]}}"#,
-            "runtimeConfig.ipRanges: 10.0.0.5 to 10.0.0.9 is no subnet, and CNM pools are nothing else",
-        ),
-        (
-            r#"{"options": {"a": [1]}}"#,
-            "failed to load netconf: options.a: a string, a number or a boolean is expected, not [1]",
-        ),
-        (
-            r#"{"backend": "engine", "ipam": {"type": "host-local"}}"#,
-            "ipam and backend: engine cannot be used together",
-        ),
-    ] {
-        assert_eq!(refused(text), said, "{text}");
+    for (text, said) in NONSENSE {
+        assert_eq!(refused(text), *said, "{text}");
     }
 }
+
+/// Configs, and what is said of them.
+const NONSENSE: &[(&str, &str)] = &[
+    (
+        r#"{"backend": "x"}"#,
+        r#"backend: "x" is not one of "driver", "engine""#,
+    ),
+    (
+        r#"{"subnet": "fd00::/64"}"#,
+        r#"subnet: "fd00::/64" is not an IPv4 subnet with its prefix length"#,
+    ),
+    (
+        r#"{"subnet": "10.0.0.0"}"#,
+        r#"subnet: "10.0.0.0" is not an IPv4 subnet with its prefix length"#,
+    ),
+    (r#"{"gateway": "10.0.0.1"}"#, "gateway needs subnet"),
+    (r#"{"ipRangeV6": "fd00::/80"}"#, "ipRangeV6 needs subnetV6"),
+    (
+        r#"{"subnet": "10.0.0.0/24", "gateway": "10.0.1.1"}"#,
+        "gateway: 10.0.1.1 is not an address of 10.0.0.0/24",
+    ),
+    (
+        r#"{"subnet": "10.0.0.0/24", "ipRange": "10.0.0.0/16"}"#,
+        "ipRange: 10.0.0.0/16 is not an address of 10.0.0.0/24",
+    ),
+    (
+        r#"{"auxAddresses": {"a": "10.0.0.9"}}"#,
+        "auxAddresses.a: 10.0.0.9 is not an address of any subnet of the network",
+    ),
+    (
+        r#"{"enableIPv6": false, "subnetV6": "fd00::/64"}"#,
+        "enableIPv6: false and an IPv6 subnet cannot be used together",
+    ),
+    (
+        r#"{"internal": true, "isDefaultGateway": true}"#,
+        "internal and isDefaultGateway cannot be used together",
+    ),
+    (
+        r#"{"runtimeConfig": {"portMappings": [{"hostPort": 70000, "containerPort": 1}]}}"#,
+        r#"runtimeConfig.portMappings[0].hostPort: "70000" is not a port from 1 to 65535"#,
+    ),
+    (
+        r#"{"runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 1, "protocol": "x"}]}}"#,
+        r#"runtimeConfig.portMappings[0].protocol: "x" is not tcp, udp or sctp"#,
+    ),
+    (
+        r#"{"runtimeConfig": {"ips": ["x"]}}"#,
+        r#"runtimeConfig.ips[0]: "x" is not an IP address"#,
+    ),
+    (
+        r#"{"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.5",
+                "rangeEnd": "10.0.0.9"}]]}}"#,
+        "runtimeConfig.ipRanges: 10.0.0.5 to 10.0.0.9 is no subnet, and CNM pools are nothing else",
+    ),
+    (
+        r#"{"options": {"a": [1]}}"#,
+        "failed to load netconf: options.a: a string, a number or a boolean is expected, not [1]",
+    ),
+    (
+        r#"{"backend": "engine", "ipam": {"type": "host-local"}}"#,
+        "ipam and backend: engine cannot be used together",
+    ),
+];
 
 #[test]
 fn settings_are_read_whatever_else_is_wrong() {

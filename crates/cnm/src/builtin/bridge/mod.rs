@@ -216,6 +216,16 @@ impl NetworkDriver for BridgeDriver {
         Ok(EndpointInfoReply { value })
     }
 
+    fn check_endpoint(&self, request: &EndpointRequest, deadline: Instant) -> Outcome<()> {
+        Self::check_endpoint(self, &request.network_id, &request.endpoint_id, deadline)
+            .map_err(self.failed(Method::EndpointOperInfo))
+    }
+
+    fn collect(&self, network_id: &str, valid: &[String], deadline: Instant) -> Outcome<()> {
+        Self::collect(self, network_id, valid.iter().map(String::as_str), deadline)
+            .map_err(self.failed(Method::DeleteEndpoint))
+    }
+
     fn delete_endpoint(&self, request: &EndpointRequest, deadline: Instant) -> Outcome<()> {
         self.remove_endpoint(request, deadline)
             .map_err(self.failed(Method::DeleteEndpoint))

@@ -524,7 +524,12 @@ fn gc_removes_what_is_not_valid_and_of_this_network() {
     let controller = bench.controller();
     let collect = |network, valid| {
         controller
-            .collect(Some(network), |_| valid, Policy::default(), limits())
+            .collect(
+                Some((network, &super::tests::network().id())),
+                |_| valid,
+                Policy::default(),
+                limits(),
+            )
             .unwrap()
             .endpoints
     };

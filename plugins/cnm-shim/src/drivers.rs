@@ -1,0 +1,116 @@
+//! The drivers that there are: those that are built in, and programs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cni_cnm::builtin::ipam::{DefaultIpam, NullIpam};
+use cni_cnm::builtin::{BareDriver, BridgeDriver};
+use cni_cnm::controller::{Controller, Drivers, Random};
+use cni_cnm::discovery::{Directories, PluginAddress};
+use cni_cnm::http::Patience;
+use cni_cnm::remote::{RemoteIpamDriver, RemoteNetworkDriver, RemotePlugin};
+use cni_cnm::sandbox::Kernel;
+use cni_cnm::store::Store;
+use cni_cnm::store::record::DriverRef;
+use cni_cnm::{DriverError, IpamDriver, Method, NetworkDriver};
+use cni_types::MacAddr;
+
+/// How long to wait for a driver that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// A moment: it may be starting.
+    Bounded,
+    /// Not at all.
+    No,
+}
+
+/// A controller whose records are below `data_dir`.
+pub(crate) fn controller(data_dir: &Path, waiting: Waiting) -> Controller {
+    let drivers = Registry::new(data_dir, waiting);
+    Controller::new(Store::new(data_dir), drivers, Kernel, System)
+}
+
+/// Opens drivers. A plugin that is both a network driver and an IPAM driver is opened once.
+pub(crate) struct Registry {
+    dir: PathBuf,
+    waiting: Waiting,
+    plugins: RefCell<BTreeMap<DriverRef, Arc<RemotePlugin>>>,
+}
+
+impl Registry {
+    pub(crate) fn new(data_dir: &Path, waiting: Waiting) -> Self {
+        Self {
+            dir: data_dir.join("builtin"),
+            waiting,
+            plugins: RefCell::default(),
+        }
+    }
+
+    /// The program behind a driver.
+    pub(crate) fn plugin(&self, driver: &DriverRef) -> Result<Arc<RemotePlugin>, DriverError> {
+        if let Some(open) = self.plugins.borrow().get(driver) {
+            return Ok(Arc::clone(open));
+        }
+        let patience = match self.waiting {
+            Waiting::Bounded => Patience::default(),
+            Waiting::No => Patience::none(),
+        };
+        let plugin = match &driver.url {
+            Some(url) => {
+                let address = PluginAddress::parse(url, None).map_err(|cause| DriverError {
+                    driver: format!("driver {}", driver.name),
+                    method: Method::Activate,
+                    cause,
+                })?;
+                RemotePlugin::at(&driver.name, address, patience)
+            }
+            None => RemotePlugin::named(&driver.name, directories(), patience),
+        };
+        let plugin = Arc::new(plugin);
+        self.plugins
+            .borrow_mut()
+            .insert(driver.clone(), Arc::clone(&plugin));
+        Ok(plugin)
+    }
+}
+
+/// Where plugins register, for root and for others.
+pub(crate) fn directories() -> Directories {
+    Directories::of(|name| std::env::var(name).ok())
+}
+
+impl Drivers for Registry {
+    fn network(&self, driver: &DriverRef) -> Result<Rc<dyn NetworkDriver>, DriverError> {
+        Ok(match (driver.name.as_str(), &driver.url) {
+            ("bridge", None) => Rc::new(BridgeDriver::new(&self.dir.join("bridge"))),
+            ("null", None) => Rc::new(BareDriver::null()),
+            ("host", None) => Rc::new(BareDriver::host()),
+            _ => Rc::new(RemoteNetworkDriver::new(self.plugin(driver)?)),
+        })
+    }
+
+    fn ipam(&self, driver: &DriverRef) -> Result<Rc<dyn IpamDriver>, DriverError> {
+        Ok(match (driver.name.as_str(), &driver.url) {
+            ("default", None) => Rc::new(DefaultIpam::of_host(&self.dir.join("ipam"))),
+            ("null", None) => Rc::new(NullIpam),
+            _ => Rc::new(RemoteIpamDriver::new(self.plugin(driver)?)),
+        })
+    }
+}
+
+/// The kernel's random numbers.
+#[derive(Debug)]
+struct System;
+
+impl Random for System {
+    fn mac(&self) -> MacAddr {
+        cni_netlink::random_mac()
+    }
+
+    fn bytes(&self) -> [u8; 32] {
+        cni_netlink::random_bytes()
+    }
+}
