@@ -134,6 +134,19 @@ fn only_the_netlink_crates_speak_netlink() {
 }
 
 #[test]
+fn one_crate_speaks_http() {
+    for package in packages().iter().filter(|package| !is_for_tests(package)) {
+        for dependency in ["hyper", "http-body-util", "tokio", "tokio-rustls"] {
+            assert!(
+                package.name == "cni-cnm" || !package.dependencies.contains(dependency),
+                "{} speaks {dependency}",
+                package.name
+            );
+        }
+    }
+}
+
+#[test]
 fn the_contract_touches_neither_kernel_nor_files() {
     let all = packages();
     let contract = all

@@ -118,7 +118,8 @@ impl Client {
         &self.address
     }
 
-    /// Sends a request, once, and waits for the whole reply, whatever its status.
+    /// Sends a request, once, and waits for the whole reply, whatever its status. Not to be called
+    /// inside another tokio runtime: this one is waited for.
     ///
     /// # Errors
     /// The server cannot be connected to, breaks off, answers with something that is not HTTP or is
