@@ -149,17 +149,14 @@ impl EngineError {
     /// Nobody answered: the call may or may not have been executed, and may succeed later.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        matches!(
-            self.cause,
-            EngineCause::Http(HttpError::Unreachable(_) | HttpError::Timeout)
-        )
+        matches!(&self.cause, EngineCause::Http(error) if error.is_silence())
     }
 
     /// What the person who reads the error can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match &self.cause {
-            EngineCause::Http(HttpError::Unreachable(_) | HttpError::Timeout) => {
+            EngineCause::Http(error) if error.is_silence() => {
                 Some("is Docker running? `docker info` tells")
             }
             EngineCause::Http(HttpError::Malformed(_)) | EngineCause::Malformed(_) => {

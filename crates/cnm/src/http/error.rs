@@ -22,6 +22,15 @@ pub enum HttpError {
 }
 
 impl HttpError {
+    /// There was no reply at all.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::NoConnection(_) | Self::Unreachable(_) | Self::Timeout
+        )
+    }
+
     /// What went wrong in a conversation, with all that its causes have to say.
     pub(super) fn of(error: &hyper::Error) -> Self {
         let text = chain(error);

@@ -75,7 +75,9 @@ fn each_difference_is_named() {
             "check interface eth0: its MAC address is 02:00:00:00:00:ff, not 02:00:00:00:00:02",
         ),
         (
-            Box::new(|seen: &mut Seen| drop(seen.routes.pop())),
+            Box::new(|seen: &mut Seen| {
+                let _default = seen.routes.pop();
+            }),
             "check interface eth0: route to 0.0.0.0/0 is missing",
         ),
         (
