@@ -92,6 +92,7 @@ impl Machine {
     /// The host forwards already, so that networks leave nothing behind.
     pub(crate) fn new() -> Self {
         let world = World::new();
+        skip_dad(world.host());
         for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
             world.host().set_sysctl(key, "1");
         }
@@ -188,6 +189,7 @@ impl Machine {
             &joined.interface_name.src_name,
             format!("{}0", joined.interface_name.dst_prefix),
         );
+        skip_dad(sandbox);
         let path = sandbox.path_str();
         let name = path.rsplit('/').next().unwrap();
         self.host()
@@ -224,6 +226,11 @@ impl Machine {
             Err(error) => error.details,
         }
     }
+}
+
+/// No address has to wait for its duplicates here.
+pub(crate) fn skip_dad(netns: &Netns) {
+    netns.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
 }
 
 pub(crate) fn endpoint(network_id: &str, endpoint_id: &str) -> EndpointRequest {

@@ -1,10 +1,10 @@
 //! Whether an endpoint is as it was made.
 
-use cni_firewall::masquerade;
 use cni_netlink::{Link, LinkId, sysctl};
 use cni_types::{CniError, ErrorCode};
 
 use super::endpoint::find_host_end;
+use super::filter;
 use super::host::{Host, IPV4_FORWARDING, IPV6_FORWARDING, Made};
 use super::names::Endpoint;
 use super::state::State;
@@ -90,10 +90,6 @@ fn check_rules(
         problems.push("nothing is remembered of it".to_owned());
         return Ok(());
     };
-    let masqueraded = made.config.masqueraded(&record.addresses);
-    if !masqueraded.is_empty() {
-        let missing = masquerade::check(&mut host.nft()?, &endpoint.owner, &masqueraded)?;
-        problems.extend(missing.iter().map(ToString::to_string));
-    }
+    problems.extend(filter::missing(host, made, (endpoint, &record))?);
     Ok(())
 }

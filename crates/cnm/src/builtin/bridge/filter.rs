@@ -1,11 +1,50 @@
 //! The packet filter's part.
 
-use cni_firewall::{Nft, masquerade};
+use cni_firewall::{FirewallError, Nft, isolation, masquerade};
 use cni_types::CniError;
 
-use super::host::Host;
+use super::host::{Host, Made};
 use super::names::Endpoint;
 use super::state::EndpointRecord;
+
+/// Closes an internal network in. To look is cheaper than to do it again.
+pub(super) fn ensure_isolation(host: &Host, made: &Made) -> Result<(), FirewallError> {
+    if !made.config.internal {
+        return Ok(());
+    }
+    let (mut nft, owner, bridge) = (host.nft()?, &made.network.owner, &made.config.bridge);
+    if isolation::check(&mut nft, owner, bridge)?.is_empty() {
+        return Ok(());
+    }
+    isolation::add(&mut nft, owner, bridge)
+}
+
+/// Opens an internal network again.
+pub(super) fn remove_isolation(host: &Host, made: &Made) -> Result<(), FirewallError> {
+    if !made.config.internal {
+        return Ok(());
+    }
+    isolation::remove(&mut host.nft()?, &made.network.owner, &made.config.bridge)
+}
+
+/// What is missing of the rules of an endpoint and of its network, in words.
+pub(super) fn missing(
+    host: &Host,
+    made: &Made,
+    (endpoint, record): (&Endpoint, &EndpointRecord),
+) -> Result<Vec<String>, FirewallError> {
+    let mut missing = Vec::new();
+    let mut nft = host.nft()?;
+    if made.config.internal {
+        let (owner, bridge) = (&made.network.owner, &made.config.bridge);
+        missing.extend(isolation::check(&mut nft, owner, bridge)?);
+    }
+    let masqueraded = made.config.masqueraded(&record.addresses);
+    if !masqueraded.is_empty() {
+        missing.extend(masquerade::check(&mut nft, &endpoint.owner, &masqueraded)?);
+    }
+    Ok(missing.iter().map(ToString::to_string).collect())
+}
 
 /// Removes all rules of an endpoint. Where nothing is remembered of it, they are searched for.
 ///

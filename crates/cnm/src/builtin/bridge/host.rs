@@ -11,6 +11,7 @@ use cni_types::{CniError, ErrorCode, IfName, IpCidr};
 
 use super::config::NetworkConfig;
 use super::error::BridgeError;
+use super::filter;
 use super::names::Network;
 use super::state::{NetworkRecord, State};
 
@@ -100,6 +101,7 @@ impl Host {
             None => (self.make_bridge(made)?, true),
         };
         self.ensure_addresses(state, made, (&id, own))?;
+        filter::ensure_isolation(self, made)?;
         forward(&made.config)?;
         Ok(id)
     }

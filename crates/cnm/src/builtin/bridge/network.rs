@@ -8,6 +8,7 @@ use cni_types::CniError;
 use super::config::NetworkConfig;
 use super::endpoint;
 use super::error::BridgeError;
+use super::filter;
 use super::host::{Host, Made};
 use super::names::Network;
 use super::state::{NetworkRecord, State};
@@ -118,6 +119,11 @@ fn take_down(host: &Host, state: &State, made: &Made, deadline: Instant) -> Resu
         errors.extend(removed.err());
     }
     errors.extend(host.remove_bridge(made).err());
+    errors.extend(
+        filter::remove_isolation(host, made)
+            .err()
+            .map(CniError::from),
+    );
     CniError::collect(errors)?;
     let _lock = state.lock(deadline)?;
     Ok(state.remove_network(&made.network)?)
