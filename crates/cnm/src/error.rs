@@ -178,6 +178,18 @@ impl Error for Cause {
     }
 }
 
+impl Cause {
+    /// A driver that is built in waited for something, a lock or the kernel, until time was up.
+    fn is_waited_in_vain(&self) -> bool {
+        match self {
+            Self::Failed(error) => error
+                .downcast_ref::<CniError>()
+                .is_some_and(|error| error.code == ErrorCode::TRY_AGAIN),
+            _ => false,
+        }
+    }
+}
+
 impl DriverError {
     /// An error of a driver that is built in.
     pub fn failed(
@@ -195,19 +207,20 @@ impl DriverError {
     /// Nobody answered; the same call may succeed later.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        matches!(
-            self.cause,
+        match &self.cause {
             Cause::NotFound { .. }
-                | Cause::NoConnection(_)
-                | Cause::Unreachable(_)
-                | Cause::Timeout
-        )
+            | Cause::NoConnection(_)
+            | Cause::Unreachable(_)
+            | Cause::Timeout => true,
+            cause => cause.is_waited_in_vain(),
+        }
     }
 
     /// Nobody answered, and so nobody knows whether the call was executed.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self.cause, Cause::Unreachable(_) | Cause::Timeout)
+            || self.cause.is_waited_in_vain()
     }
 
     /// The call never reached the driver.
@@ -322,5 +335,9 @@ mod tests {
         let refused = error(Cause::NoConnection("Connection refused".into()));
         assert!(refused.is_down() && !refused.is_unknown());
         assert!(!error(Cause::Refused(String::new())).is_down());
+        let built_in = |code| error(Cause::Failed(Box::new(CniError::new(code, "locked"))));
+        let late = built_in(ErrorCode::TRY_AGAIN);
+        assert!(late.is_down() && late.is_unknown());
+        assert!(!built_in(ErrorCode::IN_USE).is_down());
     }
 }

@@ -112,7 +112,7 @@ impl ToCniError for BridgeError {
             | Self::NetworkExists(_)
             | Self::EndpointExists(_)
             | Self::NoName => ErrorCode::IN_USE,
-            Self::NoNetwork(_) | Self::NoEndpoint(_) => ErrorCode::NOT_AVAILABLE,
+            Self::NoNetwork(_) | Self::NoEndpoint(_) => ErrorCode::DRIVER,
             Self::NotABridge(_) | Self::BridgeGone(_) => ErrorCode::WRONG_LINK,
         }
     }

@@ -74,16 +74,17 @@ fn is_for_gateway(request: &RequestAddressRequest) -> bool {
 
 /// In whose name an address is reserved.
 pub(super) fn owner(request: &RequestAddressRequest) -> Result<Attachment, IpamError> {
-    match option(request, label::ENDPOINT_NAME) {
-        Some(name) => endpoint(name),
-        None if is_for_gateway(request) => holder("gateway", FOR_POOL),
-        None => holder("reserved", FOR_POOL),
+    let name = option(request, label::ENDPOINT_NAME);
+    match (name, is_for_gateway(request)) {
+        (Some(name), false) => holder(name, FOR_ENDPOINT),
+        (name, true) => holder(name.unwrap_or("gateway"), FOR_POOL),
+        (None, false) => holder("reserved", FOR_POOL),
     }
 }
 
-/// The holder of an endpoint's addresses.
-pub(super) fn endpoint(name: &str) -> Result<Attachment, IpamError> {
-    holder(name, FOR_ENDPOINT)
+/// The holders of whatever has been reserved for somebody of that name.
+pub(super) fn holders(name: &str) -> Result<[Attachment; 2], IpamError> {
+    Ok([holder(name, FOR_ENDPOINT)?, holder(name, FOR_POOL)?])
 }
 
 /// Whether a lease is an endpoint's, which its container then names.
@@ -91,8 +92,7 @@ pub(super) fn is_of_endpoint(lease: &Lease) -> bool {
     lease.ifname.as_deref() == Some(FOR_ENDPOINT)
 }
 
-/// A lease has a container and an interface; ours have a name and what it names. So no endpoint's
-/// name can be taken for the gateway.
+/// A lease has a container and an interface; ours have a name and what the address is for.
 fn holder(name: &str, purpose: &str) -> Result<Attachment, IpamError> {
     let build = || {
         Some(Attachment {

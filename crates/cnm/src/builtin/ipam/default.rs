@@ -26,8 +26,8 @@ type InUse = Box<dyn Fn() -> Result<Vec<IpCidr>, CniError> + Send + Sync>;
 /// The gateway gets the first that is free.
 ///
 /// An address that is requested with the option
-/// [`com.docker.network.endpoint.name`](crate::wire::label::ENDPOINT_NAME) is that endpoint's, and
-/// [`release_owned`](Self::release_owned) finds it by that name.
+/// [`com.docker.network.endpoint.name`](crate::wire::label::ENDPOINT_NAME) is of that owner, and
+/// [`release_owned`](IpamDriver::release_owned) finds it by that name.
 pub struct DefaultIpam {
     records: Records,
     in_use: InUse,
@@ -62,29 +62,8 @@ impl DefaultIpam {
         Self::new(dir, host::subnets_in_use)
     }
 
-    /// Releases every address that was requested for an endpoint of that name, in all pools, and
-    /// answers which they were. Reads all leases.
-    ///
-    /// # Errors
-    /// The leases cannot be read or removed.
-    pub fn release_owned(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>, CniError> {
-        let owner = address::endpoint(name)?;
-        let mut released = Vec::new();
-        for record in self.records.all()? {
-            let locked = self
-                .records
-                .lock_addresses_if_there(&record.whole(), deadline)?;
-            if let Some(mut locked) = locked {
-                let removed = locked.release_attachment(&owner)?;
-                released.extend(removed.addresses);
-                CniError::collect(removed.errors.into_iter().map(CniError::from))?;
-            }
-        }
-        Ok(released)
-    }
-
-    /// Releases the addresses of a pool whose endpoints are none of `valid`, and answers which they
-    /// were. Addresses without an endpoint, such as gateways, stay.
+    /// Releases the addresses of a pool that were requested for others than the `valid` names, and
+    /// answers which they were. Gateways stay, and what was requested for nobody.
     ///
     /// # Errors
     /// There is no such pool name; the leases cannot be read or removed.
@@ -171,6 +150,22 @@ impl DefaultIpam {
         Ok(())
     }
 
+    /// Reads all leases of the pool.
+    fn put_owned(&self, pool: &str, owner: &str, deadline: Instant) -> Result<(), CniError> {
+        let Ok(id) = pool.parse() else {
+            return Ok(());
+        };
+        let holders = address::holders(owner)?;
+        let mut errors = Vec::new();
+        if let Some(mut locked) = self.records.lock_addresses_if_there(&id, deadline)? {
+            for holder in &holders {
+                let removed = locked.release_attachment(holder)?;
+                errors.extend(removed.errors.into_iter().map(CniError::from));
+            }
+        }
+        CniError::collect(errors)
+    }
+
     fn put_pool(
         &self,
         request: &ipam::ReleasePoolRequest,
@@ -243,11 +238,9 @@ impl IpamDriver for DefaultIpam {
         true
     }
 
-    fn release_owned(&self, _pool: &str, owner: &str, deadline: Instant) -> Outcome<()> {
-        match Self::release_owned(self, owner, deadline) {
-            Ok(_addresses) => Ok(()),
-            Err(error) => Err(self.failed(Method::ReleaseAddress)(error)),
-        }
+    fn release_owned(&self, pool: &str, owner: &str, deadline: Instant) -> Outcome<()> {
+        self.put_owned(pool, owner, deadline)
+            .map_err(self.failed(Method::ReleaseAddress))
     }
 
     fn release_address(

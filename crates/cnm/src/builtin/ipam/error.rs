@@ -114,7 +114,7 @@ impl ToCniError for IpamError {
             | Self::Null(_) => ErrorCode::INVALID_CONFIG,
             Self::Overlap { .. } | Self::InUse { .. } => ErrorCode::IN_USE,
             Self::NoPredefined | Self::Exhausted(_) => ErrorCode::POOL_EXHAUSTED,
-            Self::UnknownPool(_) => ErrorCode::NOT_AVAILABLE,
+            Self::UnknownPool(_) => ErrorCode::DRIVER,
             Self::Store(error) => error.code(),
             Self::Records(error) => error.code(),
         }

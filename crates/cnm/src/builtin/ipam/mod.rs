@@ -6,7 +6,7 @@
 //!     LocalDefault_10.1.0.0_16.json       0600  a pool, and how often it has been requested
 //!     LocalDefault_10.1.0.0_16/           its addresses, as `cni_ipam::LeaseStore` keeps them:
 //!         10.1.0.1                        0600  gateway CR LF pool
-//!         10.1.0.2                        0600  name of an endpoint CR LF endpoint
+//!         10.1.0.2                        0600  name of its owner CR LF endpoint
 //! ```
 //!
 //! An address is a file, so that a request costs the same with one address given as with sixty

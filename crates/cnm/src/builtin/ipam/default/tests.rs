@@ -214,7 +214,7 @@ fn the_same_request_is_the_same_pool_counted() {
     assert_eq!(fixture.refused(&pool, "10.1.5.2").0, ErrorCode::IN_USE);
     fixture.release_pool(&pool);
     let (code, words) = fixture.refused(&pool, "");
-    assert_eq!(code, ErrorCode::NOT_AVAILABLE);
+    assert_eq!(code, ErrorCode::DRIVER);
     assert_eq!(words, "no such address pool: \"LocalDefault/10.1.0.0/16\"");
     // More often than it was requested: what others hold stays.
     fixture.release_pool(&pool);
@@ -250,38 +250,44 @@ fn releasing_what_is_not_there_is_success() {
 }
 
 #[test]
-fn addresses_are_found_by_their_endpoint() {
+fn addresses_are_found_by_their_owner() {
     let fixture = Fixture::new();
     let (v4, v6) = (fixture.pool("10.1.0.0/24"), fixture.pool("fd00::/64"));
-    fixture.gateway(&v4, "").unwrap();
-    for name in ["gateway", "e1", "e2"] {
+    let gateway = [
+        (label::REQUEST_ADDRESS_TYPE, label::GATEWAY),
+        (label::ENDPOINT_NAME, "n1"),
+    ];
+    fixture.request(&v4, "", &gateway).unwrap();
+    for name in ["e1", "e2"] {
         fixture.of_endpoint(&v4, name);
         fixture.of_endpoint(&v6, name);
     }
-    let released = fixture.ipam.release_owned("gateway", soon()).unwrap();
-    let expected: Vec<IpAddr> = ["10.1.0.2", "fd00::1"]
-        .map(|text| text.parse().unwrap())
-        .into();
-    assert_eq!(released, expected);
-    assert!(
-        fixture
-            .ipam
-            .release_owned("gateway", soon())
-            .unwrap()
-            .is_empty()
+    let taken = |pool: &str, address: &str| fixture.refused(pool, address).0 == ErrorCode::IN_USE;
+    for _twice in 0..2 {
+        fixture.ipam.release_owned(&v4, "e1", soon()).unwrap();
+    }
+    // In that pool alone, and nobody else's.
+    assert!(taken(&v4, "10.1.0.3") && taken(&v6, "fd00::1"));
+    assert_eq!(
+        fixture.request(&v4, "10.1.0.2", &[]).unwrap(),
+        "10.1.0.2/24"
     );
-    assert_eq!(fixture.refused(&v4, "10.1.0.1").0, ErrorCode::IN_USE);
 
-    let valid = BTreeSet::from(["e2".to_owned()]);
+    let valid = BTreeSet::from(["e7".to_owned()]);
     let collected = fixture.ipam.collect_addresses(&v4, &valid, soon()).unwrap();
     assert_eq!(collected, ["10.1.0.3".parse::<IpAddr>().unwrap()]);
-    assert_eq!(fixture.refused(&v4, "10.1.0.1").0, ErrorCode::IN_USE);
-    assert_eq!(fixture.refused(&v4, "10.1.0.4").0, ErrorCode::IN_USE);
+    assert!(taken(&v4, "10.1.0.1") && taken(&v4, "10.1.0.2"));
+    fixture.ipam.release_owned(&v4, "n1", soon()).unwrap();
+    assert_eq!(fixture.gateway(&v4, "").unwrap(), "10.1.0.1/24");
 
-    let bad = fixture
-        .request(&v4, "", &[(label::ENDPOINT_NAME, "a/b")])
-        .unwrap_err();
+    let bad = [(label::ENDPOINT_NAME, "a/b")];
+    let bad = fixture.request(&v4, "", &bad).unwrap_err();
     assert!(cause(&bad).msg.contains("invalid endpoint name \"a/b\""));
+    // A pool of another driver.
+    fixture
+        .ipam
+        .release_owned("weave-10.1.0.0", "e1", soon())
+        .unwrap();
 }
 
 #[test]
@@ -295,7 +301,7 @@ fn pools_that_no_network_has_are_collected() {
     fixture.ipam.collect_pools(&valid, soon()).unwrap();
     assert_eq!(fixture.next(&kept), "10.1.0.1/16");
     for gone in [&part, &lost] {
-        assert_eq!(fixture.refused(gone, "").0, ErrorCode::NOT_AVAILABLE);
+        assert_eq!(fixture.refused(gone, "").0, ErrorCode::DRIVER);
     }
 }
 
