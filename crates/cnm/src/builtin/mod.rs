@@ -11,7 +11,6 @@
 
 mod bare;
 mod bridge;
-mod files;
 pub mod ipam;
 
 pub use bare::BareDriver;

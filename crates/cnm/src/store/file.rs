@@ -19,7 +19,7 @@ const FILE_MODE: u32 = 0o600;
 const LIMIT: u64 = 4 << 20;
 
 /// Reads a record; `None` if there is none.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let bytes = match open(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -46,24 +46,38 @@ fn open(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a record in place of the one that is there, and its directory if there is none.
-pub(super) fn write(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    write_as(path, record, true)
+}
+
+/// The same for a record of what a power loss takes away anyway: it need not be there afterwards,
+/// and an empty file may be in its place.
+pub(crate) fn write_until_reboot(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    write_as(path, record, false)
+}
+
+fn write_as(path: &Path, record: &impl Serialize, synced: bool) -> Result<(), StoreError> {
     let text = serde_json::to_vec_pretty(record).map_err(|source| StoreError::Broken {
         path: path.to_owned(),
         why: source.to_string(),
     })?;
-    replace(path, &text).map_err(|source| StoreError::io("write", path, source))
+    replace(path, &text, synced).map_err(|source| StoreError::io("write", path, source))
 }
 
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, text: &[u8], synced: bool) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     make_dir(dir)?;
     let temporary = temporary_name(path);
-    let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, text, synced).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The error is the one to tell.
         let _best_effort = fs::remove_file(&temporary);
     }
     written?;
+    if synced { sync_dir(dir) } else { Ok(()) }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -76,7 +90,7 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, text: &[u8], synced: bool) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _gone => {}
@@ -87,16 +101,16 @@ fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
         .mode(FILE_MODE)
         .open(path)?;
     file.write_all(text)?;
-    file.sync_data()
+    if synced { file.sync_data() } else { Ok(()) }
 }
 
 /// Makes a directory and those above it.
-pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
 }
 
 /// Removes a record; one that is gone is fine.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::io("remove", path, error))
@@ -105,8 +119,29 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Removes a record that must not come back after a power loss; one that is gone is fine.
+pub(crate) fn remove_for_good(path: &Path) -> Result<(), StoreError> {
+    remove(path)?;
+    match sync_dir(path.parent().unwrap_or(Path::new("/"))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _gone => Ok(()),
+    }
+}
+
+/// Removes a directory with all that is in it; one that is gone is fine.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _gone => Ok(()),
+    }
+}
+
 /// Removes a directory if it is empty.
-pub(super) fn remove_empty_dir(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), StoreError> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(()),
         Err(error)
@@ -122,7 +157,7 @@ pub(super) fn remove_empty_dir(path: &Path) -> Result<(), StoreError> {
 }
 
 /// The names of the records in a directory, sorted, without `.json`.
-pub(super) fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
+pub(crate) fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
     let fail = |source| StoreError::io("list", dir, source);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

@@ -20,7 +20,7 @@ pub struct Lock {
 
 impl Lock {
     /// Waits for the lock at `path`.
-    pub(super) fn acquire(path: &Path, deadline: Instant) -> Result<Self, StoreError> {
+    pub(crate) fn acquire(path: &Path, deadline: Instant) -> Result<Self, StoreError> {
         let fail = |source| StoreError::io("lock", path, source);
         file::make_dir(path.parent().unwrap_or(Path::new("/"))).map_err(fail)?;
         loop {

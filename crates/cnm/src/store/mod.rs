@@ -14,7 +14,7 @@
 //! attachment, whoever changes a network's holds the network's; who needs both takes the
 //! attachment's first.
 
-mod file;
+pub(crate) mod file;
 mod lock;
 pub mod record;
 

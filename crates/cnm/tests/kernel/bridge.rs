@@ -219,10 +219,10 @@ fn a_failed_endpoint_leaves_nothing_behind() {
     // The memory of the endpoint cannot be written: the pair is there by then.
     let network = id('1');
     let dir = machine.world.dir().join(format!("bridge/{network}"));
-    std::fs::create_dir(dir.join(".e1.json")).unwrap();
+    std::fs::create_dir_all(dir.join(".e1.json.new")).unwrap();
     let error = failure(machine.try_endpoint((&network, "e1"), ["10.77.0.2/24", ""]));
     assert!(error.msg.starts_with("failed to write"), "{error}");
-    std::fs::remove_dir(dir.join(".e1.json")).unwrap();
+    std::fs::remove_dir(dir.join(".e1.json.new")).unwrap();
     before.assert_unchanged(&machine.snapshot());
 }
 

@@ -107,8 +107,8 @@ impl Machine {
     /// What the driver may have changed: the host's network, and what is remembered.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let snapshot = Snapshot::of(self.host()).tree(&self.world.dir().join("bridge"));
-        // The lock stays.
-        snapshot.without("bridge/lock").without("bridge/ ")
+        // The directory itself stays.
+        snapshot.without("bridge/ ")
     }
 
     pub(crate) fn create(&self, wanted: &Wanted) {

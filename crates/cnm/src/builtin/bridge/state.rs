@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <directory>/                0700
-//!     lock                    whoever makes or removes a network holds flock(2) on it
+//!     lock                    there while somebody makes or removes a network, who holds it
 //!     <network id>.json       0600  what CreateNetwork was told, and what is the bridge's
 //!     <network id>/
 //!         <endpoint id>.json  0600  what has been made for an endpoint
@@ -12,16 +12,14 @@
 //! not: a file that was lost or came back empty is of an endpoint that is gone. All that is needed
 //! to remove an endpoint can be found without.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cni_ipam::lock_file;
-use cni_types::{CniError, IfName, IpCidr, MacAddr};
+use cni_types::{IfName, IpCidr, MacAddr};
 use serde::{Deserialize, Serialize};
 
 use super::names::{Endpoint, Network};
-use crate::builtin::files::{self, FileError, Keep};
+use crate::store::{Lock, StoreError, file};
 use crate::wire::network::{CreateNetworkRequest, PortBinding};
 
 /// A network that has been made.
@@ -66,18 +64,17 @@ impl State {
     }
 
     /// Keeps others from making, changing and removing networks.
-    pub(super) fn lock(&self, deadline: Instant) -> Result<File, CniError> {
-        files::create_dir(&self.dir)?;
-        Ok(lock_file(&self.dir.join("lock"), deadline)?)
+    pub(super) fn lock(&self, deadline: Instant) -> Result<Lock, StoreError> {
+        Lock::acquire(&self.dir.join("lock"), deadline)
     }
 
     /// The ids of all networks.
-    pub(super) fn networks(&self) -> Result<Vec<String>, FileError> {
-        files::list(&self.dir)
+    pub(super) fn networks(&self) -> Result<Vec<String>, StoreError> {
+        file::list(&self.dir)
     }
 
-    pub(super) fn network(&self, network: &Network) -> Result<Option<NetworkRecord>, FileError> {
-        files::read(&self.network_path(network))
+    pub(super) fn network(&self, network: &Network) -> Result<Option<NetworkRecord>, StoreError> {
+        file::read(&self.network_path(network))
     }
 
     /// Under the lock.
@@ -85,37 +82,36 @@ impl State {
         &self,
         network: &Network,
         record: &NetworkRecord,
-    ) -> Result<(), FileError> {
-        files::create_dir(&self.endpoints_dir(network))?;
-        files::write(&self.network_path(network), record, Keep::Always)
+    ) -> Result<(), StoreError> {
+        file::write(&self.network_path(network), record)
     }
 
     /// Under the lock.
-    pub(super) fn remove_network(&self, network: &Network) -> Result<(), FileError> {
-        files::remove_tree(&self.endpoints_dir(network))?;
-        files::remove(&self.network_path(network), Keep::Always)
+    pub(super) fn remove_network(&self, network: &Network) -> Result<(), StoreError> {
+        file::remove_tree(&self.endpoints_dir(network))?;
+        file::remove_for_good(&self.network_path(network))
     }
 
     /// The ids of a network's endpoints.
-    pub(super) fn endpoints(&self, network: &Network) -> Result<Vec<String>, FileError> {
-        files::list(&self.endpoints_dir(network))
+    pub(super) fn endpoints(&self, network: &Network) -> Result<Vec<String>, StoreError> {
+        file::list(&self.endpoints_dir(network))
     }
 
     /// `None` also if the file cannot be made sense of: then it is one that a power loss left.
     pub(super) fn endpoint(&self, endpoint: &Endpoint) -> Option<EndpointRecord> {
-        files::read(&self.endpoint_path(endpoint)).ok().flatten()
+        file::read(&self.endpoint_path(endpoint)).ok().flatten()
     }
 
     pub(super) fn write_endpoint(
         &self,
         endpoint: &Endpoint,
         record: &EndpointRecord,
-    ) -> Result<(), FileError> {
-        files::write(&self.endpoint_path(endpoint), record, Keep::UntilReboot)
+    ) -> Result<(), StoreError> {
+        file::write_until_reboot(&self.endpoint_path(endpoint), record)
     }
 
-    pub(super) fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), FileError> {
-        files::remove(&self.endpoint_path(endpoint), Keep::UntilReboot)
+    pub(super) fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<(), StoreError> {
+        file::remove(&self.endpoint_path(endpoint))
     }
 
     fn network_path(&self, network: &Network) -> PathBuf {

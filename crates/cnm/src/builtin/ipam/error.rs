@@ -6,7 +6,7 @@ use cni_ipam::StoreError;
 use cni_types::{ErrorCode, IpCidr, ToCniError};
 
 use super::pool::PoolId;
-use crate::builtin::files::FileError;
+use crate::store;
 
 /// Why a pool or an address cannot be had. Where libnetwork has words for it, they are in it.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ pub(super) enum IpamError {
     Store(#[from] StoreError),
     /// The pools cannot be read or changed.
     #[error(transparent)]
-    Records(#[from] FileError),
+    Records(#[from] store::StoreError),
     /// Only the driver `null` has no addresses.
     #[error("null IPAM driver does not handle {0}")]
     Null(&'static str),
@@ -128,7 +128,7 @@ impl ToCniError for IpamError {
             Self::NoPredefined => Some("give the network a subnet"),
             Self::Exhausted(_) => Some("use a larger subnet, or remove endpoints"),
             Self::Store(error) => error.hint(),
-            Self::Records(error) => error.hint(),
+            Self::Records(error) => ToCniError::hint(error),
             _ => None,
         }
     }

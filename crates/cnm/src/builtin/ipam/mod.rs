@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <directory>/                            0700
-//!     lock                                whoever requests or releases a pool holds flock(2) on it
+//!     lock                                there while somebody requests or releases a pool
 //!     LocalDefault_10.1.0.0_16.json       0600  a pool, and how often it has been requested
 //!     LocalDefault_10.1.0.0_16/           its addresses, as `cni_ipam::LeaseStore` keeps them:
 //!         10.1.0.1                        0600  gateway CR LF pool

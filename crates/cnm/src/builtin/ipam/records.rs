@@ -1,17 +1,16 @@
 //! The pools that have been requested, and where their addresses are.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cni_ipam::{LeaseStore, LockedStore, lock_file};
+use cni_ipam::{LeaseStore, LockedStore};
 use cni_types::IpCidr;
 use serde::{Deserialize, Serialize};
 
 use super::error::IpamError;
 use super::pool::{PoolId, Space};
-use crate::builtin::files::{self, FileError, Keep};
+use crate::store::{Lock, StoreError, file};
 
 /// A pool that has been requested, with all its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,15 +58,14 @@ impl Records {
     }
 
     /// Keeps others from requesting and releasing pools.
-    pub(super) fn lock(&self, deadline: Instant) -> Result<File, IpamError> {
-        files::create_dir(&self.dir)?;
-        Ok(lock_file(&self.dir.join("lock"), deadline)?)
+    pub(super) fn lock(&self, deadline: Instant) -> Result<Lock, IpamError> {
+        Ok(Lock::acquire(&self.dir.join("lock"), deadline)?)
     }
 
-    pub(super) fn all(&self) -> Result<Vec<PoolRecord>, FileError> {
+    pub(super) fn all(&self) -> Result<Vec<PoolRecord>, StoreError> {
         let mut all = Vec::new();
-        for stem in files::list(&self.dir)? {
-            all.extend(files::read(&self.path(&stem))?);
+        for stem in file::list(&self.dir)? {
+            all.extend(file::read(&self.path(&stem))?);
         }
         Ok(all)
     }
@@ -75,14 +73,14 @@ impl Records {
     /// Counts one more request. Under the lock.
     pub(super) fn refer(&self, id: &PoolId) -> Result<(), IpamError> {
         let path = self.path(&id.file_stem());
-        let found = files::read(&path)?;
+        let found = file::read(&path)?;
         if found.is_none() {
             // What a crash left of a pool that was being released.
-            files::remove_tree(&self.addresses_dir(id))?;
+            file::remove_tree(&self.addresses_dir(id))?;
         }
         let mut record = found.unwrap_or_else(|| PoolRecord::new(id));
         *record.references.entry(id.part_key()).or_default() += 1;
-        Ok(files::write(&path, &record, Keep::Always)?)
+        Ok(file::write(&path, &record)?)
     }
 
     /// Counts one request less; with the last one the pool goes, and all its addresses. That it is
@@ -105,7 +103,7 @@ impl Records {
         change: impl FnOnce(&mut BTreeMap<String, u32>),
     ) -> Result<(), IpamError> {
         let path = self.path(&id.file_stem());
-        let Some(mut record) = files::read::<PoolRecord>(&path)? else {
+        let Some(mut record) = file::read::<PoolRecord>(&path)? else {
             return Ok(());
         };
         let before = record.references.clone();
@@ -113,10 +111,10 @@ impl Records {
         if record.references.is_empty() {
             // Whoever is getting an address must be done, and everybody after finds no record.
             let _addresses = self.leases(id)?.lock(deadline)?;
-            files::remove(&path, Keep::Always)?;
-            files::remove_tree(&self.addresses_dir(id))?;
+            file::remove_for_good(&path)?;
+            file::remove_tree(&self.addresses_dir(id))?;
         } else if record.references != before {
-            files::write(&path, &record, Keep::Always)?;
+            file::write(&path, &record)?;
         }
         Ok(())
     }
@@ -144,7 +142,7 @@ impl Records {
     }
 
     fn expect(&self, id: &PoolId) -> Result<(), IpamError> {
-        match files::read::<PoolRecord>(&self.path(&id.file_stem()))? {
+        match file::read::<PoolRecord>(&self.path(&id.file_stem()))? {
             Some(record) if record.refers_to(id) => Ok(()),
             _ => Err(IpamError::UnknownPool(id.to_string())),
         }
