@@ -58,7 +58,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             verb,
             path: path.to_owned(),

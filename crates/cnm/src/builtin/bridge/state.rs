@@ -83,6 +83,9 @@ impl State {
         network: &Network,
         record: &NetworkRecord,
     ) -> Result<(), StoreError> {
+        // It stays as long as the network: endpoints come and go without a lock.
+        let dir = self.endpoints_dir(network);
+        file::make_dir(&dir).map_err(|source| StoreError::io("create", &dir, source))?;
         file::write(&self.network_path(network), record)
     }
 
