@@ -3,6 +3,7 @@
 //! - [`nft`][]: `nf_tables` over netlink, without a process; transactions are values.
 //! - [`masquerade`][]: `ipMasq`.
 //! - [`spoofcheck`][]: `macspoofchk`.
+//! - [`portmap`][]: port mappings.
 //! - [`iptables`][]: `ipMasq` for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
@@ -11,6 +12,7 @@
 //! costs the same with ten thousand attachments as with none. DEL and GC take away what carries the
 //! right tag and nothing else.
 
+mod conntrack;
 mod error;
 pub mod iptables;
 pub mod masquerade;
@@ -18,6 +20,7 @@ mod matches;
 mod nfnetlink;
 pub mod nft;
 pub mod owner;
+pub mod portmap;
 pub mod reference;
 mod registry;
 pub mod spoofcheck;
@@ -45,6 +48,9 @@ mod tests {
             masquerade::remove(&mut nft, &one, known).unwrap();
             spoofcheck::remove(&mut nft, &one, None).unwrap();
         }
+        let nothing = portmap::Removed::default();
+        assert_eq!(portmap::remove(&mut nft, &one).unwrap(), nothing);
+        assert_eq!(portmap::gc(&mut nft, &one.network, &[]).unwrap(), nothing);
         assert_eq!(masquerade::gc(&mut nft, &one.network, &[]).unwrap(), 0);
         assert_eq!(spoofcheck::gc(&mut nft, &one.network, &[]).unwrap(), 0);
         let error = masquerade::add(&mut nft, &one, &addresses).expect_err("there is no kernel");

@@ -13,6 +13,8 @@
 mod foreign;
 mod iptables;
 mod masquerade;
+mod portmap;
+mod portmap_traffic;
 mod race;
 mod reference;
 mod spoofcheck;
