@@ -21,6 +21,11 @@ pub enum Operation {
     RemoveSpoofCheck,
     CheckSpoofCheck,
     CollectSpoofCheck,
+    PublishPorts,
+    WithdrawPorts,
+    CheckPorts,
+    CollectPorts,
+    CheckLoopback,
     RemoveReference,
     AddIsolation,
     RemoveIsolation,
@@ -42,6 +47,11 @@ impl fmt::Display for Operation {
             Self::AddIsolation => "isolate the network behind bridge",
             Self::RemoveIsolation => "remove the isolation of bridge",
             Self::CheckIsolation => "check the isolation of bridge",
+            Self::PublishPorts => "publish ports of",
+            Self::WithdrawPorts => "withdraw ports of",
+            Self::CheckPorts => "check ports of",
+            Self::CollectPorts => "collect stale ports of network",
+            Self::CheckLoopback => "find out who is reached over loopback and",
             Self::RemoveReference => "remove rules that the reference plugins left for",
         })
     }
@@ -92,6 +102,17 @@ pub enum Cause {
     /// Other programs changed the ruleset between our look and our change until time was up.
     #[error("the ruleset kept changing for {0:?}")]
     Contended(Duration),
+    /// Another attachment publishes the port.
+    #[error("port {port} is taken by {owner}")]
+    PortTaken {
+        /// The port, with the host's address or addresses.
+        port: String,
+        /// The attachment's network, interface and container.
+        owner: String,
+    },
+    /// An attachment publishes one port twice, and it would lead to two places.
+    #[error("port {0} is mapped to two places")]
+    PortTwice(String),
     /// A program could not be started.
     #[error("cannot run {program}")]
     Spawn {
@@ -188,6 +209,10 @@ impl FirewallError {
             ),
             Cause::Program { stderr, .. } if stderr.contains("xtables lock") => Some(XTABLES_LOCK),
             Cause::ProgramTimeout { .. } => Some(XTABLES_LOCK),
+            Cause::PortTaken { .. } => Some(
+                "choose another host port; if that attachment is long gone, a DEL of it or a GC of its \
+                 network frees the port",
+            ),
             Cause::Contended(_) => {
                 Some("some program rewrites the nf_tables ruleset without a pause")
             }

@@ -4,6 +4,7 @@
 //! - [`masquerade`][]: `ipMasq`.
 //! - [`spoofcheck`][]: `macspoofchk`.
 //! - [`isolation`][]: networks that lead nowhere.
+//! - [`portmap`][]: port mappings.
 //! - [`iptables`][]: `ipMasq` for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
@@ -12,6 +13,7 @@
 //! costs the same with ten thousand attachments as with none. DEL and GC take away what carries the
 //! right tag and nothing else.
 
+mod conntrack;
 mod error;
 pub mod iptables;
 pub mod isolation;
@@ -20,6 +22,7 @@ mod matches;
 mod nfnetlink;
 pub mod nft;
 pub mod owner;
+pub mod portmap;
 pub mod reference;
 mod registry;
 pub mod spoofcheck;
@@ -48,6 +51,9 @@ mod tests {
             spoofcheck::remove(&mut nft, &one, None).unwrap();
             isolation::remove(&mut nft, &one, &"br0".parse().unwrap()).unwrap();
         }
+        let nothing = portmap::Removed::default();
+        assert_eq!(portmap::remove(&mut nft, &one).unwrap(), nothing);
+        assert_eq!(portmap::gc(&mut nft, &one.network, &[]).unwrap(), nothing);
         assert_eq!(masquerade::gc(&mut nft, &one.network, &[]).unwrap(), 0);
         assert_eq!(spoofcheck::gc(&mut nft, &one.network, &[]).unwrap(), 0);
         let error = masquerade::add(&mut nft, &one, &addresses).expect_err("there is no kernel");

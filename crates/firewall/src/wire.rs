@@ -10,6 +10,8 @@ impl ToCniError for FirewallError {
             Cause::Timeout(_) | Cause::Contended(_) | Cause::ProgramTimeout { .. } => {
                 ErrorCode::TRY_AGAIN
             }
+            Cause::PortTaken { .. } => ErrorCode::IN_USE,
+            Cause::PortTwice(_) => ErrorCode::INVALID_CONFIG,
             _ => ErrorCode::FIREWALL,
         }
     }

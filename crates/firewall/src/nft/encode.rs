@@ -244,7 +244,7 @@ mod tests {
     use crate::nft::expr::{Ct, Header, Meta, Register, Relation, Verdict};
     use crate::nft::{Family, view};
     use crate::registry::{Layout, Observed};
-    use crate::{masquerade, spoofcheck};
+    use crate::{masquerade, portmap, spoofcheck};
 
     /// A message a line: type, sequence number, payload.
     fn dump(transaction: &Transaction) -> String {
@@ -299,6 +299,28 @@ mod tests {
         };
         let plan = first(spoofcheck::TABLE, &spoofcheck::layout(&binding));
         golden("spoofcheck.txt", &dump(&plan));
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_first_port_mapping_is_these_bytes() {
+        let addresses = ["10.1.0.5/20", "fd00:1::5/64"].map(|text| text.parse().unwrap());
+        let mapping = |host_ip: Option<&str>, protocol| portmap::Mapping {
+            host_ip: host_ip.map(|address| address.parse().unwrap()),
+            host_port: 8080.try_into().unwrap(),
+            container_port: 80.try_into().unwrap(),
+            protocol,
+        };
+        let mappings = vec![
+            mapping(None, portmap::Protocol::Tcp),
+            mapping(Some("192.0.2.1"), portmap::Protocol::Udp),
+        ];
+        let publication = portmap::Publication {
+            loopback: Some("cni0".parse().unwrap()),
+            ..portmap::Publication::new(addresses.to_vec(), mappings)
+        };
+        let layout = portmap::layout(&publication).unwrap();
+        golden("portmap.txt", &dump(&first(portmap::TABLE, &layout)));
     }
 
     /// Compares with a file of `testdata`; `UPDATE_GOLDEN=1` writes it.

@@ -105,7 +105,7 @@ impl Nft {
     }
 
     /// Sends single questions and reads one answer for each. What does not exist is skipped.
-    fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         outbox: &Outbox,
         request: &str,
@@ -229,7 +229,6 @@ impl Nft {
         })
     }
 
-    /// Reads a whole list, again and again while it changes underneath (`NLM_F_DUMP_INTR`).
     fn dump<T>(
         &mut self,
         message: Message,
@@ -237,11 +236,23 @@ impl Nft {
         read: impl Fn(&[u8]) -> Result<T, Cause>,
         filter: impl Fn(&mut Writer<'_>),
     ) -> Result<Vec<T>, Cause> {
+        let family = (table.family.number(), 0);
+        self.list(
+            |outbox| outbox.message(message.kind(), DUMP, family, &filter),
+            read,
+        )
+    }
+
+    /// Reads a whole list, again and again while it changes underneath (`NLM_F_DUMP_INTR`).
+    pub(crate) fn list<T>(
+        &mut self,
+        request: impl Fn(&mut Outbox),
+        read: impl Fn(&[u8]) -> Result<T, Cause>,
+    ) -> Result<Vec<T>, Cause> {
         let limit = self.limit();
         loop {
             let mut outbox = self.outbox();
-            let family = (table.family.number(), 0);
-            outbox.message(message.kind(), DUMP, family, &filter);
+            request(&mut outbox);
             let seq = self.next;
             self.next = outbox.next;
             self.main.send(&outbox.bytes)?;

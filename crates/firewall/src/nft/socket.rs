@@ -75,7 +75,7 @@ impl Nft {
         Limit::within(self.patience)
     }
 
-    pub(super) fn outbox(&self) -> Outbox {
+    pub(crate) fn outbox(&self) -> Outbox {
         Outbox::new(self.next)
     }
 

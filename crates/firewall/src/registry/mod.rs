@@ -133,6 +133,30 @@ impl Registry {
         }
     }
 
+    /// Brings an attachment in if `admit` has no objection to what is there.
+    pub(crate) fn add_if(
+        &self,
+        nft: &mut Nft,
+        layout: &Layout,
+        comment: &str,
+        admit: impl Fn(&mut Nft, &[Option<Element>]) -> Result<(), Cause>,
+    ) -> Result<(), Cause> {
+        let limit = nft.limit();
+        loop {
+            let seen = self.look_up_settled(nft, &layout.sets, &layout.places)?;
+            admit(nft, &seen.elements)?;
+            let transaction = if seen.is_ready() {
+                layout.plan_elements(self.table, comment, Some(seen.generation))
+            } else {
+                layout.plan(self.table, &self.observe(nft, seen)?, comment)
+            };
+            match nft.commit(&transaction) {
+                Err(cause) if is_stale(&cause) => limit.retry()?,
+                other => return other,
+            }
+        }
+    }
+
     fn observe(&self, nft: &mut Nft, seen: Seen) -> Result<Observed, Cause> {
         Ok(Observed {
             generation: seen.generation,

@@ -1,8 +1,9 @@
 //! Rules of others are the same afterwards, byte for byte.
 
 use cni_firewall::spoofcheck::{self, Binding};
-use cni_firewall::{Nft, iptables, masquerade, reference};
+use cni_firewall::{Nft, iptables, masquerade, portmap, reference};
 
+use crate::portmap::publication;
 use crate::support::{attachment, cidrs, feed, in_private_netns, load, run};
 
 /// What Docker, kube-proxy, firewalld and people have, and names as close to ours as can be.
@@ -20,7 +21,17 @@ table inet cni_plugins_masquerade {
     }
     chain postrouting { type nat hook postrouting priority srcnat; goto masq_checks; }
 }
+table inet tenon_portmaps {
+    map any_v4 { type inet_proto . inet_service : ipv4_addr . inet_service; elements = { tcp . 8080 comment "a4861f4ae9f7d238-f4d01f2ef4b92245, net: net, if: eth0, id: c1" : 10.1.0.5 . 80 } }
+    chain prerouting { type nat hook prerouting priority dstnat; dnat ip to meta l4proto . th dport map @any_v4; }
+}
+table ip cni_hostport {
+    chain hostports { tcp dport 8081 dnat to 10.1.0.9:80 comment "c9"; }
+    chain prerouting { type nat hook prerouting priority dstnat; fib daddr type local jump hostports; }
+}
 table ip kube-proxy {
+    map service-nodeports { type inet_proto . inet_service : verdict; elements = { tcp . 30080 : accept } }
+    chain nat-prerouting { type nat hook prerouting priority dstnat; fib daddr type local meta l4proto . th dport vmap @service-nodeports; }
     chain masquerading { mark set mark xor 0x4000; masquerade fully-random; }
     chain nat-postrouting { type nat hook postrouting priority srcnat; jump masquerading; }
 }
@@ -83,22 +94,63 @@ fn foreign_rules_survive_every_operation() {
             host_ifname: "vethffffffff".parse().unwrap(),
             mac: "02:00:00:00:00:01".parse().unwrap(),
         };
+        let ports = portmap::Publication {
+            loopback: Some("cni0".parse().unwrap()),
+            ..publication(
+                &["10.1.0.5/16", "fd00:1::5/64"],
+                &["8080:80/tcp", "192.0.2.1:53:53/udp"],
+            )
+        };
         for known in [true, false] {
             masquerade::add(&mut nft, &one, &addresses).unwrap();
             spoofcheck::add(&mut nft, &one, &binding).unwrap();
             iptables::add(&mut nft, &one, &addresses).unwrap();
+            portmap::add(&mut nft, &one, &ports).unwrap();
             assert_ne!(everything(), before);
             let addresses = known.then_some(addresses.as_slice());
             masquerade::remove(&mut nft, &one, addresses).unwrap();
             spoofcheck::remove(&mut nft, &one, known.then_some(&binding)).unwrap();
             iptables::remove(&mut nft, &one, addresses).unwrap();
+            portmap::remove(&mut nft, &one).unwrap();
             reference::remove(&mut nft, &one, addresses).unwrap();
             assert_eq!(everything(), before);
         }
         let network = "net".parse().unwrap();
         assert_eq!(masquerade::gc(&mut nft, &network, &[]).unwrap(), 0);
         assert_eq!(spoofcheck::gc(&mut nft, &network, &[]).unwrap(), 0);
+        assert_eq!(portmap::gc(&mut nft, &network, &[]).unwrap().elements, 0);
         assert_eq!(everything(), before);
+    });
+}
+
+/// A port that somebody else has put into our own map.
+#[test]
+fn a_foreign_mapping_in_our_map_is_not_replaced() {
+    in_private_netns(|| {
+        let mut nft = Nft::open().unwrap();
+        let (one, two) = (
+            attachment("net", "c1", "eth0"),
+            attachment("net", "c2", "eth0"),
+        );
+        let first = publication(&["10.1.0.5/16"], &["8080:80/tcp"]);
+        portmap::add(&mut nft, &one, &first).unwrap();
+        load("add element inet tenon_portmap any_v4 { udp . 53 : 10.1.0.9 . 53 }");
+        let before = run("nft", &["list", "ruleset"]);
+        let second = publication(&["10.1.0.6/16"], &["53:53/udp"]);
+        let error = portmap::add(&mut nft, &two, &second).expect_err("it is taken");
+        assert_eq!(
+            error.cause.to_string(),
+            "port 53/udp of any IPv4 address is taken by somebody who left no name"
+        );
+        assert_eq!(run("nft", &["list", "ruleset"]), before);
+        portmap::remove(&mut nft, &one).unwrap();
+        let network = "net".parse().unwrap();
+        portmap::gc(&mut nft, &network, &[]).unwrap();
+        let left = run("nft", &["list", "map", "inet", "tenon_portmap", "any_v4"]);
+        assert!(
+            left.contains("elements = { udp . 53 : 10.1.0.9 . 53 }"),
+            "{left}"
+        );
     });
 }
 

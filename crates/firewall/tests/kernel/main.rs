@@ -14,6 +14,8 @@ mod foreign;
 mod iptables;
 mod isolation;
 mod masquerade;
+mod portmap;
+mod portmap_traffic;
 mod race;
 mod reference;
 mod spoofcheck;

@@ -1,12 +1,14 @@
 //! Several plugins at once, as runtimes start them.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use cni_firewall::spoofcheck::{self, Binding};
-use cni_firewall::{Nft, masquerade};
+use cni_firewall::{Cause, Nft, masquerade, portmap};
 use cni_types::{Attachment, IpCidr};
 
+use crate::portmap::publication;
 use crate::support::{attachment, cidrs, in_private_netns, ruleset};
 
 const PLUGINS: usize = 16;
@@ -81,6 +83,76 @@ fn the_same_for_spoof_checks() {
                 let (one, binding) = plugin(at);
                 let known = (at % 4 != 0).then_some(&binding);
                 spoofcheck::remove(nft, &one, known).unwrap();
+            });
+            assert_eq!(ruleset(), "");
+        }
+    });
+}
+
+/// All want the same port, at all addresses or at single ones: one gets it, and its DEL frees it.
+#[test]
+fn of_many_who_want_one_port_one_gets_it() {
+    in_private_netns(|| {
+        for round in 0..20 {
+            let winners = AtomicUsize::new(0);
+            let plugin = |at: usize| {
+                let host = match at % 3 {
+                    0 => String::new(),
+                    1 => "192.0.2.1:".to_owned(),
+                    _ => "0.0.0.0:".to_owned(),
+                };
+                let address = format!("10.1.0.{}/16", at + 1);
+                let ports = publication(&[&address], &[&format!("{host}8080:80/tcp")]);
+                (attachment("net", &format!("c{at}"), "eth0"), ports)
+            };
+            at_once(|at, nft| {
+                let (one, ports) = plugin(at);
+                match portmap::add(nft, &one, &ports) {
+                    Ok(()) => {
+                        winners.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => {
+                        let taken = matches!(&*error.cause, Cause::PortTaken { .. });
+                        assert!(taken, "{error:?}");
+                    }
+                }
+            });
+            assert_eq!(
+                winners.load(Ordering::Relaxed),
+                1,
+                "round {round}: {}",
+                ruleset()
+            );
+            at_once(|at, nft| {
+                portmap::remove(nft, &plugin(at).0).unwrap();
+            });
+            assert_eq!(ruleset(), "");
+        }
+    });
+}
+
+#[test]
+fn the_same_for_port_mappings() {
+    in_private_netns(|| {
+        let plugin = |at: usize| {
+            let address = format!("10.{}.0.{}/16", at % 3, at + 1);
+            let ports = format!("{}:80/tcp", 8000 + at);
+            let publication = publication(&[&address], &[&ports]);
+            (attachment("net", &format!("c{at}"), "eth0"), publication)
+        };
+        for _round in 0..20 {
+            at_once(|at, nft| {
+                let (one, ports) = plugin(at);
+                portmap::add(nft, &one, &ports).unwrap();
+            });
+            let text = ruleset();
+            assert_eq!(text.matches(" jump hostports\n").count(), 2, "{text}");
+            assert_eq!(text.matches(" masquerade\n").count(), 3, "{text}");
+            assert_eq!(text.matches("id: c").count(), 2 * PLUGINS, "{text}");
+            at_once(|at, nft| {
+                let (one, ports) = plugin(at);
+                assert_eq!(portmap::check(nft, &one, &ports).unwrap(), []);
+                portmap::remove(nft, &one).unwrap();
             });
             assert_eq!(ruleset(), "");
         }
