@@ -253,10 +253,10 @@ impl Site<'_> {
             let everywhere = IpCidr::default_route(exit.is_ipv6());
             wanted.push((everywhere, exit.router()));
         }
-        let changes: Vec<Change> = wanted
-            .iter()
-            .map(|(destination, router)| self.route(placement, *destination, *router).add())
-            .collect();
+        let mut changes: Vec<Change> = Vec::new();
+        for (destination, router) in &wanted {
+            changes.push(self.route(placement, *destination, *router)?.add());
+        }
         for outcome in self.inside.send_each(&changes) {
             match outcome {
                 Err(error) if !error.is_exists() => return Err(error.into()),
@@ -272,34 +272,47 @@ impl Site<'_> {
             let take = match placement.default_route {
                 DefaultRoute::Always => true,
                 DefaultRoute::Never => false,
-                DefaultRoute::IfNone => !self.has_default_route(exit.is_ipv6())?,
+                DefaultRoute::IfNone => self.default_routes(exit.is_ipv6())?.is_empty(),
             };
             wanted.extend(take.then_some(*exit));
         }
         Ok(wanted)
     }
 
-    fn has_default_route(&self, ipv6: bool) -> Result<bool, SandboxError> {
+    fn default_routes(&self, ipv6: bool) -> Result<Vec<Route>, SandboxError> {
         let filter = RouteFilter {
             ipv6,
             table: MAIN_TABLE,
             oif: None,
         };
-        let routes = self.inside.routes(filter)?;
-        Ok(routes.iter().any(|route| route.dst.is_default_route()))
+        let mut routes = self.inside.routes(filter)?;
+        routes.retain(|route| route.dst.is_default_route());
+        Ok(routes)
     }
 
     /// A router that this link does not reach may be one that another link does: the kernel finds
-    /// it, as libnetwork asks it to. A gateway must be this link's.
-    fn route(&self, placement: &Placement, to: IpCidr, router: Option<IpAddr>) -> Route {
+    /// it, as libnetwork asks it to. A gateway must be this link's, and comes before those of others.
+    fn route(
+        &self,
+        placement: &Placement,
+        to: IpCidr,
+        router: Option<IpAddr>,
+    ) -> Result<Route, SandboxError> {
         let mut route = Route::new(to, router, self.link.index);
+        if to.is_default_route() && to.is_ipv6() {
+            // Of IPv4 routes that are equal but for their ways the last one counts. IPv6 would make
+            // one route of them, and spread the traffic over both links.
+            let others = self.default_routes(true)?;
+            let first = others.iter().map(|other| other.priority.unwrap_or(0)).min();
+            route.priority = first.map(|metric| metric.saturating_sub(1).max(1));
+        }
         if let Some(router) = router
             && !to.is_default_route()
             && !placement.reaches(router)
         {
             route.oif = None;
         }
-        route
+        Ok(route)
     }
 
     /// Whoever had the addresses before may be remembered by the neighbours. Nothing depends on it,
