@@ -6,7 +6,7 @@ use std::path::Path;
 use cni_testkit::{Conf, Netns, Snapshot, Suite, World, conf};
 use serde_json::{Value, json};
 
-use crate::cnm::driver::{Builder, Driver};
+use crate::cnm::driver::{Builder, Driver, Model};
 use crate::network::Network;
 
 /// Where the shim keeps its records.
@@ -55,7 +55,20 @@ impl Shim {
 
     /// With another driver.
     pub fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::on(World::new(), change)
+    }
+
+    /// With a driver that is like one that people use, on a host that forwards: some need it, and
+    /// see to it themselves.
+    pub fn like(model: Model) -> Self {
         let world = World::new();
+        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            world.host().set_sysctl(&format!("net/{key}"), "1");
+        }
+        Self::on(world, |driver| driver.like(model))
+    }
+
+    fn on(world: World, change: impl FnOnce(Builder) -> Builder) -> Self {
         let driver = change(Driver::named(DRIVER)).start();
         Self {
             driver,

@@ -177,16 +177,20 @@ fn mac_text(link: &Link) -> String {
     link.mac.map(|mac| mac.to_string()).unwrap_or_default()
 }
 
-/// The link that was placed, also if it was only moved and not renamed yet. Another one of that
-/// name, with another index, is not ours.
+/// The link that was placed, also if it was only moved and not renamed yet, or renamed by others
+/// since. Another one of that name, with another index, is not ours.
 fn find_placed(inside: &Socket, link: &LinkRecord) -> Result<Option<Link>, SandboxError> {
-    for name in [&link.name, &link.src_name] {
+    let names = [&link.name, &link.src_name];
+    if link.index != 0 {
+        let found = inside.find_link_by_index(link.index)?;
+        let is_ours = |found: &Link| names.contains(&&found.name) || mac_text(found) == link.mac;
+        return Ok(found.filter(is_ours));
+    }
+    for name in names {
         let Ok(name) = name.parse::<IfName>() else {
             continue;
         };
-        if let Some(found) = inside.find_link(&name)?
-            && (link.index == 0 || found.index == link.index)
-        {
+        if let Some(found) = inside.find_link(&name)? {
             return Ok(Some(found));
         }
     }
