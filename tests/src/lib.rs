@@ -15,6 +15,8 @@ pub mod cri;
 pub mod differences;
 pub mod image;
 pub mod jail;
+pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod throughput;

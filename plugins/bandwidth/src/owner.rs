@@ -1,0 +1,157 @@
+//! The names and marks of what is ours: made here, recognised here.
+//!
+//! An IFB is named as the reference names it, after network and container, so that its tools, its
+//! CHECK and its DEL find ours too. That name has no room for a second interface of the container on
+//! the same network: where it is taken, the IFB is named after the interface as well. The link's
+//! alias says whose it is, since a name alone proves nothing.
+
+use std::fmt::Write as _;
+
+use cni_firewall::owner::{self as tags, Tag};
+use cni_types::{Attachment, IfName, NetworkName};
+use sha2::{Digest, Sha512};
+
+/// The kind of link that all these names are for.
+pub(crate) const KIND: &str = "ifb";
+
+/// How many bytes of the hash are told: 12 digits, which fill a name up to its 15 bytes.
+const HASH_BYTES: usize = 6;
+
+/// The names that the attachment's IFB may have, in the order in which they are tried.
+pub(crate) fn ifb_names(attachment: &Attachment) -> impl Iterator<Item = IfName> {
+    let Attachment {
+        network,
+        container_id,
+        ifname,
+    } = attachment;
+    // Names cannot contain the zero, so that no two lists of parts read the same.
+    let second = [
+        network.as_str(),
+        "\0",
+        container_id.as_str(),
+        "\0",
+        ifname.as_str(),
+    ];
+    let second = ifb_name(&second);
+    [reference_name(attachment), second].into_iter().flatten()
+}
+
+/// The name that the reference gives to the IFB of a container on a network: `getIfbDeviceName`.
+fn reference_name(attachment: &Attachment) -> Option<IfName> {
+    ifb_name(&[
+        attachment.network.as_str(),
+        attachment.container_id.as_str(),
+    ])
+}
+
+/// `bwp` and the beginning of a hash.
+fn ifb_name(parts: &[&str]) -> Option<IfName> {
+    let mut hash = Sha512::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+    }
+    let mut name = String::from("bwp");
+    for byte in hash.finalize().iter().take(HASH_BYTES) {
+        // Writing to a String cannot fail.
+        let _ok = write!(name, "{byte:02x}");
+    }
+    name.parse().ok()
+}
+
+/// The alias of an attachment's IFB: the same text as on other plugins' links and rules.
+pub(crate) fn alias(attachment: &Attachment) -> String {
+    tags::comment(attachment)
+}
+
+/// Whether an IFB with this alias is the one that we have made for the attachment.
+pub(crate) fn is_of_attachment(alias: Option<&str>, attachment: &Attachment) -> bool {
+    alias.and_then(Tag::parse) == Some(Tag::new(attachment))
+}
+
+/// Whether an IFB can be the one that the reference has made for the attachment, or for another one
+/// of the same container on the same network. The reference marks nothing, and neither has an ADD of
+/// ours that was killed before it came to that.
+pub(crate) fn is_references(name: &str, alias: Option<&str>, attachment: &Attachment) -> bool {
+    alias.is_none() && reference_name(attachment).is_some_and(|own| own.as_str() == name)
+}
+
+/// Whether an IFB with this alias is one of ours, for an attachment to the network that is none of
+/// the `valid` ones.
+pub(crate) fn is_stale(alias: Option<&str>, network: &NetworkName, valid: &[Attachment]) -> bool {
+    let prefix = Tag::network_prefix(network);
+    alias.and_then(Tag::parse).is_some_and(|tag| {
+        tag.has_network_prefix(prefix) && !valid.iter().any(|valid| Tag::new(valid) == tag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(network: &str, id: &str, ifname: &str) -> Attachment {
+        Attachment {
+            network: network.parse().unwrap(),
+            container_id: id.parse().unwrap(),
+            ifname: ifname.parse().unwrap(),
+        }
+    }
+
+    fn names(attachment: &Attachment) -> [String; 2] {
+        let names: Vec<_> = ifb_names(attachment).map(String::from).collect();
+        names.try_into().unwrap()
+    }
+
+    // printf %s netc1 | sha512sum
+    #[test]
+    fn the_first_name_is_the_references() {
+        let [first, second] = names(&attachment("net", "c1", "eth0"));
+        assert_eq!(first, "bwp623e1c388032");
+        assert_eq!(second.len(), 15);
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn the_second_name_is_of_one_interface() {
+        let [first, second] = names(&attachment("net", "c1", "eth0"));
+        for (other, shares_first) in [
+            (attachment("net", "c1", "eth1"), true),
+            (attachment("ne", "tc1", "eth0"), true),
+            (attachment("net", "c1e", "th0"), false),
+            (attachment("net2", "c1", "eth0"), false),
+        ] {
+            let [other_first, other_second] = names(&other);
+            assert_eq!(first == other_first, shares_first, "{other}");
+            assert_ne!(second, other_second, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_is_recognised_and_nothing_else() {
+        let (one, two) = (
+            attachment("net", "c1", "eth0"),
+            attachment("net", "c1", "eth1"),
+        );
+        let alias = alias(&one);
+        let alias = Some(alias.as_str());
+        assert!(is_of_attachment(alias, &one) && !is_of_attachment(alias, &two));
+        assert!(is_stale(alias, &one.network, std::slice::from_ref(&two)));
+        assert!(!is_stale(alias, &one.network, &[two.clone(), one.clone()]));
+        assert!(!is_stale(alias, &"other".parse().unwrap(), &[]));
+        for foreign in [None, Some(""), Some("uplink of rack 4")] {
+            assert!(!is_of_attachment(foreign, &one) && !is_stale(foreign, &one.network, &[]));
+        }
+    }
+
+    #[test]
+    fn the_references_have_its_name_and_no_mark() {
+        let (eth0, eth1) = (
+            attachment("net", "c1", "eth0"),
+            attachment("net", "c1", "eth1"),
+        );
+        let [first, second] = names(&eth0);
+        assert!(is_references(&first, None, &eth0) && is_references(&first, None, &eth1));
+        assert!(!is_references(&second, None, &eth0));
+        assert!(!is_references(&first, Some(&alias(&eth0)), &eth0));
+        assert!(!is_references(&first, Some("somebody's"), &eth0));
+    }
+}
