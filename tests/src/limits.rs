@@ -94,8 +94,14 @@ impl Wired {
     }
 
     /// What a plugin may have changed on the host, qdiscs and filters too.
-    pub fn look(&self) -> Vec<String> {
-        look(&self.world)
+    pub fn look(&self) -> Look {
+        Look::at(&self.world)
+    }
+
+    /// Nothing has changed since.
+    #[track_caller]
+    pub fn assert_unchanged(&self, before: &Look) {
+        before.assert_unchanged(&self.look());
     }
 
     /// The qdiscs of a link of the host as `tc -j` tells them, but for what the kernel gives every
@@ -105,16 +111,32 @@ impl Wired {
     }
 }
 
-/// What a plugin may have changed on the host, qdiscs and filters too.
-pub fn look(world: &World) -> Vec<String> {
-    let host = world.host();
-    let mut lines = Snapshot::of(host).lines().to_vec();
-    lines.extend(traffic_control(host));
-    lines
+/// A host with its qdiscs and filters.
+#[derive(Debug, Clone)]
+pub struct Look {
+    rest: Snapshot,
+    traffic_control: Vec<String>,
+}
+
+impl Look {
+    /// As it is now, with the leases.
+    pub fn at(world: &World) -> Self {
+        Self {
+            rest: world.snapshot().without("last_reserved_ip"),
+            traffic_control: traffic_control(world.host()),
+        }
+    }
+
+    /// Panics with the difference, if there is one.
+    #[track_caller]
+    pub fn assert_unchanged(&self, after: &Self) {
+        assert_eq!(self.traffic_control, after.traffic_control);
+        self.rest.assert_unchanged(&after.rest);
+    }
 }
 
 /// The qdiscs and filters of all links.
-pub fn traffic_control(netns: &Netns) -> Vec<String> {
+fn traffic_control(netns: &Netns) -> Vec<String> {
     require("tc");
     let mut lines = Vec::new();
     for link in netns.link_names() {
@@ -123,7 +145,10 @@ pub fn traffic_control(netns: &Netns) -> Vec<String> {
             vec!["filter", "show", "dev", &link, "ingress"],
         ] {
             let shown = netns.command("tc", &words);
-            lines.extend(shown.lines().map(|line| format!("tc {link} {line}")));
+            // What follows is counted.
+            let lasting = |line: &str| line.split(" direct_packets_stat").next().map(str::to_owned);
+            let shown = shown.lines().filter_map(lasting);
+            lines.extend(shown.map(|line| format!("{link}: {line}")));
         }
     }
     lines

@@ -35,6 +35,7 @@ pub fn assert_rate(bits: u32, mut measure: impl FnMut() -> f64) {
     let mut seen = Vec::new();
     for _try in 0..TRIES {
         let rate = measure();
+        eprintln!("{rate:.0} bits/s of {bits}, {:.1} %", 100.0 * rate / wanted);
         seen.push(rate);
         assert!(rate < wanted * 1.15, "{seen:.0?} bits/s instead of {bits}");
         if rate > wanted * 0.85 {

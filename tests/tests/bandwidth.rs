@@ -8,7 +8,7 @@
 use cni_testkit::{Outcome, Suite, World, conf};
 use serde_json::{Value, json};
 use tenon_tests::differences::differs;
-use tenon_tests::limits::{Pair, Wired, ifbs, look, qdiscs, redirection};
+use tenon_tests::limits::{Look, Pair, Wired, ifbs, qdiscs, redirection};
 use tenon_tests::network::{IFNAME, Network};
 
 const VERSION: &str = "1.0.0";
@@ -142,7 +142,7 @@ fn versions(suite: &Suite) {
         }
         assert_eq!(ifbs(wired.world.host()), Vec::<String>::new());
         if !differs(suite, "host-end-freed") {
-            assert_eq!(wired.look(), before);
+            wired.assert_unchanged(&before);
         }
     }
 }
@@ -172,7 +172,7 @@ fn pass_through(suite: &Suite) {
                 added.check_ok();
             }
             added.del_ok();
-            assert_eq!(wired.look(), before);
+            wired.assert_unchanged(&before);
         }
     }
 }
@@ -276,7 +276,7 @@ fn bad_configs(suite: &Suite) {
         let network = wired.pair.limited(suite, VERSION, &keys);
         assert_code(suite, &network.try_add("c1", &wired.c1), 7);
     }
-    assert_eq!(wired.look(), before);
+    wired.assert_unchanged(&before);
 }
 
 fn bad_results(suite: &Suite) {
@@ -330,7 +330,7 @@ fn bad_results(suite: &Suite) {
             assert_code(suite, &outcome, 7);
         }
     }
-    assert_eq!(wired.look(), before);
+    wired.assert_unchanged(&before);
 }
 
 fn foreign_qdiscs(suite: &Suite) {
@@ -359,12 +359,12 @@ fn foreign_qdiscs(suite: &Suite) {
         outcome.expect_error(101);
         assert_says(&outcome, named);
         assert_says(&outcome, end);
-        assert_eq!(wired.look(), before, "{foreign}");
+        wired.assert_unchanged(&before);
         network
             .call_for("DEL", "c1", &wired.c1)
             .run()
             .expect_silent_ok();
-        assert_eq!(wired.look(), before, "{foreign}");
+        wired.assert_unchanged(&before);
     }
 }
 
@@ -429,7 +429,7 @@ fn two_interfaces(suite: &Suite) {
     eth1.del_ok();
     again.check_ok();
     again.del_ok();
-    assert_eq!(wired.look(), before);
+    wired.assert_unchanged(&before);
 }
 
 fn second_add(suite: &Suite) {
@@ -440,7 +440,7 @@ fn second_add(suite: &Suite) {
         let before = wired.look();
         let outcome = network.try_add("c1", &wired.c1);
         assert_code(suite, &outcome, 101);
-        assert_eq!(wired.look(), before);
+        wired.assert_unchanged(&before);
         added.check_ok();
     }
 }
@@ -525,12 +525,7 @@ fn behind_a_bridge() {
     let ipam = conf::host_local(&world, &["10.98.0.0/24", "fd98::/64"]);
     let bridge = Network::new(&suite, conf::bridge("1.1.0").ipam(ipam));
     bridge.add("c0", &world.container("c0")).del_ok();
-    let clean = |lines: Vec<String>| -> Vec<String> {
-        let mut lines = lines;
-        lines.retain(|line| !line.contains("last_reserved_ip"));
-        lines
-    };
-    let before = clean(look(&world));
+    let before = Look::at(&world);
     let main = bridge.add("c1", &c1);
     let limits = conf::plugin("1.1.0", "bandwidth").with(both());
     let limits = Network::new(&suite, limits.prev_result(&main.result));
@@ -542,5 +537,5 @@ fn behind_a_bridge() {
     main.with_result(limited.result.clone()).check_ok();
     limited.del_ok();
     main.with_result(limited.result.clone()).del_ok();
-    assert_eq!(clean(look(&world)), before);
+    before.assert_unchanged(&Look::at(&world));
 }
