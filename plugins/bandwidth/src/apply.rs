@@ -79,7 +79,7 @@ impl Target<'_> {
 
     /// Makes the IFB under the first name that nobody has.
     fn create_ifb(&self, undo: &mut Undo) -> Result<Ifb, CniError> {
-        // One that is given: udev would choose another.
+        // Given, so that it need not be asked for. It cannot be changed later.
         let mac = random_mac();
         let mut taken = None;
         for name in owner::ifb_names(self.attachment) {

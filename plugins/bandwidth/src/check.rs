@@ -80,11 +80,14 @@ impl Check<'_> {
             self.mismatch(what, "what is received is not redirected to an IFB");
             return Ok(());
         };
-        let ifb = self.host.find_link_by_index(index)?;
+        let ifb = match index {
+            0 => None,
+            index => self.host.find_link_by_index(index)?,
+        };
         match ifb.filter(|link| self.is_of_attachment(link)) {
             None => self.mismatch(
                 what,
-                "get ifb device: what is received is not redirected to one of this attachment",
+                "get ifb device: what is received is redirected to no IFB of this attachment",
             ),
             Some(ifb) => {
                 self.compare_ifb(&ifb);
@@ -99,7 +102,7 @@ impl Check<'_> {
         let (alias, attachment) = (link.alias.as_deref(), &self.request.attachment);
         link.is_kind(owner::KIND)
             && (owner::is_of_attachment(alias, attachment)
-                || owner::is_references(&link.name, alias, attachment))
+                || owner::can_be_of_attachment(&link.name, alias, attachment))
     }
 
     fn compare_ifb(&mut self, ifb: &Link) {
@@ -113,13 +116,13 @@ impl Check<'_> {
             self.mismatch(what, "prevResult does not name it");
             return;
         };
-        let (told, has) = (told.mac.parse::<MacAddr>().ok(), ifb.mac);
-        // The reference lets the kernel choose, and udev change it.
-        if told.is_some() && told != has && ifb.alias.is_some() {
-            let has = has.map(|mac| mac.to_string()).unwrap_or_default();
+        let told = told.mac.parse::<MacAddr>().ok();
+        if told != ifb.mac {
+            let [has, told] =
+                [ifb.mac, told].map(|mac| mac.map_or(String::new(), |mac| mac.to_string()));
             self.mismatch(
                 what,
-                format!("its MAC address is {has}, and prevResult says another"),
+                format!("its MAC address is {has}, and prevResult says {told}"),
             );
         }
     }

@@ -32,16 +32,9 @@ pub(crate) fn ifb_names(attachment: &Attachment) -> impl Iterator<Item = IfName>
         "\0",
         ifname.as_str(),
     ];
-    let second = ifb_name(&second);
-    [reference_name(attachment), second].into_iter().flatten()
-}
-
-/// The name that the reference gives to the IFB of a container on a network: `getIfbDeviceName`.
-fn reference_name(attachment: &Attachment) -> Option<IfName> {
-    ifb_name(&[
-        attachment.network.as_str(),
-        attachment.container_id.as_str(),
-    ])
+    // The reference's `getIfbDeviceName`.
+    let first = [network.as_str(), container_id.as_str()];
+    [ifb_name(&first), ifb_name(&second)].into_iter().flatten()
 }
 
 /// `bwp` and the beginning of a hash.
@@ -68,11 +61,15 @@ pub(crate) fn is_of_attachment(alias: Option<&str>, attachment: &Attachment) -> 
     alias.and_then(Tag::parse) == Some(Tag::new(attachment))
 }
 
-/// Whether an IFB can be the one that the reference has made for the attachment, or for another one
-/// of the same container on the same network. The reference marks nothing, and neither has an ADD of
-/// ours that was killed before it came to that.
-pub(crate) fn is_references(name: &str, alias: Option<&str>, attachment: &Attachment) -> bool {
-    alias.is_none() && reference_name(attachment).is_some_and(|own| own.as_str() == name)
+/// Whether an IFB without a mark can be the attachment's: the reference marks nothing, and neither
+/// has an ADD of ours that was killed before it came to that. Under the first name it can be of
+/// another interface of the same container as well.
+pub(crate) fn can_be_of_attachment(
+    name: &str,
+    alias: Option<&str>,
+    attachment: &Attachment,
+) -> bool {
+    alias.is_none() && ifb_names(attachment).any(|own| own.as_str() == name)
 }
 
 /// Whether an IFB with this alias is one of ours, for an attachment to the network that is none of
@@ -143,15 +140,19 @@ mod tests {
     }
 
     #[test]
-    fn the_references_have_its_name_and_no_mark() {
+    fn what_has_a_name_and_no_mark_can_be_the_references() {
         let (eth0, eth1) = (
             attachment("net", "c1", "eth0"),
             attachment("net", "c1", "eth1"),
         );
         let [first, second] = names(&eth0);
-        assert!(is_references(&first, None, &eth0) && is_references(&first, None, &eth1));
-        assert!(!is_references(&second, None, &eth0));
-        assert!(!is_references(&first, Some(&alias(&eth0)), &eth0));
-        assert!(!is_references(&first, Some("somebody's"), &eth0));
+        for (name, of_eth1) in [(&first, true), (&second, false)] {
+            assert!(can_be_of_attachment(name, None, &eth0));
+            assert_eq!(can_be_of_attachment(name, None, &eth1), of_eth1);
+            for marked in [alias(&eth0).as_str(), "somebody's"] {
+                assert!(!can_be_of_attachment(name, Some(marked), &eth0));
+            }
+        }
+        assert!(!can_be_of_attachment("bwp000000000000", None, &eth0));
     }
 }

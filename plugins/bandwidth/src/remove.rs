@@ -6,7 +6,7 @@
 //! is known to be ours goes as well, since that end may be kept.
 
 use cni_netlink::{
-    Change, Hook, Link, NetNs, NetlinkError, Psched, Socket, delete_filter, delete_ingress,
+    Change, Filter, Hook, Link, NetNs, NetlinkError, Psched, Socket, delete_filter, delete_ingress,
     delete_link, delete_tbf,
 };
 use cni_plugin::DelRequest;
@@ -95,7 +95,7 @@ impl Pairs<'_> {
         };
         let alias = link.alias.as_deref();
         let is_ours = owner::is_of_attachment(alias, self.attachment)
-            || (owner::is_references(&link.name, alias, self.attachment)
+            || (owner::can_be_of_attachment(&link.name, alias, self.attachment)
                 && !self.is_used_by_another(&link)?);
         Ok(is_ours.then_some(link))
     }
@@ -149,22 +149,24 @@ impl Pairs<'_> {
         }
     }
 
-    /// A filter is ours if it redirects to the attachment's IFB. The qdisc that holds it goes unless
-    /// somebody else has come to use it.
+    /// A filter is ours if it redirects to the attachment's IFB. The qdisc that holds it goes too,
+    /// unless somebody else has come to use it; and so does one without filters, since an ADD made
+    /// it before it was killed: one that finds another's makes no IFB.
     fn redirections(&self, end: &Link, ifbs: &[Link]) -> Result<Vec<Change>, NetlinkError> {
         if ifbs.is_empty() {
             return Ok(Vec::new());
         }
         let end = end.id();
-        let (ours, theirs): (Vec<_>, Vec<_>) = self
-            .host
-            .ingress_filters(&end)?
-            .into_iter()
-            .partition(|one| ifbs.iter().any(|ifb| one.redirects_to == Some(ifb.index)));
-        if ours.is_empty() || !theirs.is_empty() {
-            return Ok(ours.iter().map(|one| delete_filter(&end, one)).collect());
+        let is_ours = |filter: &Filter| {
+            let mut ifbs = ifbs.iter();
+            ifbs.any(|ifb| filter.redirects_to == Some(ifb.index))
+        };
+        let filters = self.host.ingress_filters(&end)?;
+        if filters.iter().all(is_ours) {
+            return Ok(vec![delete_ingress(&end)]);
         }
-        Ok(vec![delete_ingress(&end)])
+        let ours = filters.iter().filter(|filter| is_ours(filter));
+        Ok(ours.map(|filter| delete_filter(&end, filter)).collect())
     }
 
     /// A token bucket is ours if it is set to what the config asks for: nothing else tells.

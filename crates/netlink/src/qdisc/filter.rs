@@ -45,7 +45,8 @@ pub struct Filter {
     pub kind: String,
     /// Lower ones are asked first.
     pub priority: u16,
-    /// The index of the link that it redirects to.
+    /// The index of the link that it redirects to; 0 if that is gone, and with it all that comes
+    /// this way.
     pub redirects_to: Option<u32>,
     /// It is asked about every packet, and matches it.
     pub takes_all: bool,
