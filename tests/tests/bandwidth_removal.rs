@@ -261,7 +261,10 @@ fn an_add_that_cannot_tell_its_result_leaves_nothing() {
 fn del_after_an_add_that_was_killed() {
     let suite = Suite::ours();
     let [first, _] = ifb_names(&suite);
-    for (nth, is_taken) in (1..=SENDS).zip([false; SENDS]).chain([(5, true), (6, true)]) {
+    for (nth, is_taken) in (1..=SENDS)
+        .zip([false; SENDS])
+        .chain([(5, true), (6, true)])
+    {
         let wired = Wired::new();
         if is_taken {
             wired
