@@ -2,6 +2,7 @@
 
 mod conf;
 mod create;
+mod ifb;
 mod port;
 mod set;
 mod vlan;
@@ -14,6 +15,7 @@ use nix::libc;
 
 pub use self::conf::{Ipv4Conf, set_ipv4_conf};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
+pub use self::ifb::CreateIfb;
 pub use self::port::{PortFlags, set_port};
 pub use self::set::{
     add_alt_name, delete_alt_name, delete_link, move_link, rename_link, set_alias, set_down,
@@ -355,6 +357,20 @@ impl Socket {
             &[(libc::IFLA_MASTER, &master)],
             // Kernels before 4.20 do not filter.
             |link| link.master == Some(bridge.index),
+        )
+    }
+
+    /// The links of one kind.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the links kept changing.
+    pub fn links_of_kind(&self, kind: &str) -> Result<Vec<Link>, NetlinkError> {
+        let info = get_body(0, 0, &[(INFO_KIND, kind.as_bytes())]).split_off(HEADER);
+        self.list(
+            &format_args!("of kind {kind}"),
+            &[(libc::IFLA_LINKINFO, &info)],
+            // Kernels before 4.6 do not filter.
+            |link| link.is_kind(kind),
         )
     }
 
