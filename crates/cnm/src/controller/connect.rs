@@ -75,7 +75,7 @@ impl Controller {
         let Some(record) = self.store.endpoint(likely, attachment)? else {
             return Ok(());
         };
-        if record.complete && self.is_in_place(&record) {
+        if record.is_whole() && self.is_in_place(&record) {
             return Err(ControllerError::AlreadyAttached(attachment.clone()));
         }
         let departure = self.disconnect(likely, attachment, Policy::default(), limits)?;
@@ -128,6 +128,7 @@ impl Controller {
             link: None,
             made_network: ready.is_new,
             complete: false,
+            leaving: false,
             owed: Debts::default(),
             tries: 0,
         };

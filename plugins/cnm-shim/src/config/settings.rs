@@ -18,9 +18,6 @@ const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
 /// which kubelet gives up a sandbox.
 const TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How long taking back a failed ADD may take.
-const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long STATUS may take.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,11 +67,6 @@ impl Settings {
     /// The limits of a command that begins now.
     pub(crate) fn limits(&self) -> Limits {
         Limits::within(self.timeout)
-    }
-
-    /// The limits of taking back a failed ADD that begins now.
-    pub(crate) fn undo_limits(&self) -> Limits {
-        Limits::within(self.timeout.min(UNDO_TIMEOUT))
     }
 
     /// The limits of a STATUS that begins now: runtimes ask often, and wait for it.
