@@ -20,8 +20,10 @@ pub enum Op {
     SetUp,
     SetDown,
     SetPromiscuous,
+    SetAllMulticast,
     SetMac,
     SetMtu,
+    SetTxQueueLen,
     SetMaster,
     SetAlias,
     MoveLink,
@@ -58,8 +60,10 @@ impl fmt::Display for Op {
             Self::SetUp => "set up link",
             Self::SetDown => "set down link",
             Self::SetPromiscuous => "set promiscuous mode of",
+            Self::SetAllMulticast => "set all-multicast mode of",
             Self::SetMac => "set MAC address of",
             Self::SetMtu => "set MTU of",
+            Self::SetTxQueueLen => "set transmit queue length of",
             Self::SetMaster => "set master of",
             Self::SetAlias => "set alias of",
             Self::MoveLink => "move link",
@@ -253,6 +257,9 @@ impl NetlinkError {
             (Errno::EOPNOTSUPP, Op::CreateVeth | Op::CreateLink) => {
                 "this kernel has no support for this kind of link, or its module is not loaded"
             }
+            (Errno::EBUSY, Op::SetMac) => {
+                "this driver changes the MAC address of an interface only while it is down"
+            }
             (Errno::EACCES, Op::AddAddress) => {
                 "IPv6 is disabled on the interface by the sysctl disable_ipv6"
             }
@@ -330,6 +337,7 @@ mod tests {
             (Op::CreateBridge, libc::EOPNOTSUPP, "CONFIG_BRIDGE"),
             (Op::AddVlan, libc::EOPNOTSUPP, "VLAN filtering"),
             (Op::CreateLink, libc::EOPNOTSUPP, "kind of link"),
+            (Op::SetMac, libc::EBUSY, "while it is down"),
             (Op::AddAddress, libc::EACCES, "disable_ipv6"),
             (Op::CreateVeth, libc::EEXIST, "names is taken"),
         ] {
