@@ -1,0 +1,143 @@
+//! Sysctls of the calling thread's namespace.
+
+use std::io;
+
+use cni_netlink::sysctl::{self, SysctlError};
+use cni_types::{CniError, IfName};
+
+use super::Which;
+use crate::config::{SysctlConf, SysctlName};
+use crate::error::TuningError;
+use crate::plan::{Sysctl, is_numeric, is_same_value};
+use crate::state::SavedSysctl;
+
+/// A sysctl and the value it is to have again.
+#[derive(Debug, Clone)]
+pub(crate) struct SysctlValue {
+    name: SysctlName,
+    value: Option<String>,
+}
+
+/// Finds a sysctl of the config: of the two names that its key may mean, the first that exists.
+pub(super) fn find(conf: &SysctlConf, ifname: &IfName) -> Result<Sysctl, CniError> {
+    let (name, other) = conf.names(ifname);
+    let found = match (look_at(&name), other) {
+        (Err(missing), Some(other)) => match look_at(&other) {
+            Ok(there) => Ok((other, there)),
+            Err(_missing_too) => Err(missing),
+        },
+        (found, _) => found.map(|there| (name, there)),
+    };
+    let (name, there) = found.map_err(|error| in_words(&conf.key, error))?;
+    let conf = conf.clone();
+    Ok(Sysctl { conf, name, there })
+}
+
+/// What a sysctl has. What cannot be read can be written all the same: `net/ipv4/route/flush`.
+fn look_at(name: &SysctlName) -> Result<Option<String>, SysctlError> {
+    match sysctl::read(&name.components()) {
+        Err(error) if is_missing(&error) => Err(error),
+        there => Ok(there.ok()),
+    }
+}
+
+fn is_missing(error: &SysctlError) -> bool {
+    matches!(
+        error.io().kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn in_words(key: &str, error: SysctlError) -> CniError {
+    let missing = is_missing(&error);
+    let error = CniError::from(error).within(format_args!("sysctl {key}"));
+    if missing {
+        return error.and(
+            "hint: no such interface, or this kernel has no such setting in a container's network \
+             namespace",
+        );
+    }
+    error
+}
+
+/// Sets all, in their order, and then looks whether one of them has changed another. Returns what
+/// each has.
+pub(super) fn set_all(sysctls: &[Sysctl]) -> Result<Vec<String>, CniError> {
+    let has = sysctls.iter().map(set).collect::<Result<Vec<_>, _>>()?;
+    for (sysctl, has) in sysctls.iter().zip(&has) {
+        let found = read(&sysctl.name);
+        if let Some(found) = found.filter(|found| found != has) {
+            return Err(TuningError::Contradicted {
+                key: sysctl.conf.key.clone(),
+                value: sysctl.conf.value.clone(),
+                found,
+            }
+            .into());
+        }
+    }
+    Ok(has)
+}
+
+/// Sets one unless it is right already. What has been set just now can have changed it: it is read
+/// anew.
+fn set(sysctl: &Sysctl) -> Result<String, CniError> {
+    let SysctlConf { key, value, .. } = &sysctl.conf;
+    let before = read(&sysctl.name);
+    if let Some(right) = before.as_ref().filter(|has| is_same_value(has, value)) {
+        return Ok(right.clone());
+    }
+    write(&sysctl.name, value).map_err(|error| in_words(key, error))?;
+    match (before, read(&sysctl.name)) {
+        (Some(before), Some(after)) if before == after && is_numeric(value) => {
+            Err(TuningError::Ignored {
+                key: key.clone(),
+                value: value.clone(),
+                found: after,
+            }
+            .into())
+        }
+        (_, Some(after)) => Ok(after),
+        (_, None) => Ok(value.clone()),
+    }
+}
+
+/// What a sysctl has, if that can be read.
+pub(crate) fn read(name: &SysctlName) -> Option<String> {
+    sysctl::read(&name.components()).ok()
+}
+
+fn write(name: &SysctlName, value: &str) -> Result<(), SysctlError> {
+    // Nothing written is nothing said; an empty line is an empty value.
+    let value = if value.is_empty() { "\n" } else { value };
+    sysctl::write(&name.components(), value)
+}
+
+/// The sysctls that are to be put back, as [`Which`] says. Those that go with an interface that is
+/// gone are left out.
+pub(super) fn to_put_back(saved: &[SavedSysctl], which: Which) -> Vec<SysctlValue> {
+    let is_ours = |saved: &&SavedSysctl| match sysctl::read(&saved.name.components()) {
+        Ok(has) => which == Which::All || has == saved.is,
+        Err(error) => !is_missing(&error),
+    };
+    let value = |saved: &SavedSysctl| SysctlValue {
+        name: saved.name.clone(),
+        value: saved.was.clone(),
+    };
+    saved.iter().filter(is_ours).map(value).collect()
+}
+
+/// Puts them back, the more general first. Everything is tried.
+pub(super) fn put_back(sysctls: &[SysctlValue]) -> Vec<CniError> {
+    let mut errors = Vec::new();
+    for SysctlValue { name, value } in sysctls {
+        let Some(value) = value else { continue };
+        if read(name).as_ref() == Some(value) {
+            continue;
+        }
+        match write(name, value) {
+            Err(error) if !is_missing(&error) => errors.push(in_words(&name.path(), error)),
+            _ => {}
+        }
+    }
+    errors
+}
