@@ -28,7 +28,8 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
         attachment: request.attachment.clone(),
     };
     let (kept, earlier) = files.earlier(&inside, link.as_ref())?;
-    let own = State::of(&request.attachment, &has, set.clone(), &sysctls);
+    let mut along = inside.along(&sysctls)?;
+    let own = State::of(&request.attachment, &has, set.clone(), &sysctls).with(&along);
     let mut state = earlier.followed_by(&own);
     files.replace(&kept, &state)?;
     files.put_back_on_failure(kept, &inside, own, undo);
@@ -36,8 +37,9 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
         inside.set_link(&link.id(), &set)?;
     }
     let has_become = inside.set_sysctls(&sysctls)?;
-    if state.learn(&sysctls, has_become) {
-        files.write(&state)?;
+    let has_changed_along = inside.look_again(&mut along)?;
+    if state.learn(&sysctls, has_become) || has_changed_along {
+        files.write(&state.with(&along))?;
     }
     if let (Some(link), Some(mac)) = (&link, set.mac) {
         inside.announce(link, mac, &result);

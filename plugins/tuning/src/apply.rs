@@ -78,6 +78,16 @@ impl Inside {
         self.netns.run(|| sysctl::set_all(sysctls))?
     }
 
+    /// Other sysctls that may change when these are set, as they are.
+    pub(crate) fn along(&self, sysctls: &[Sysctl]) -> Result<Vec<SavedSysctl>, NetNsError> {
+        self.netns.run(|| sysctl::along(sysctls))
+    }
+
+    /// The same with what they have now; whether that is news.
+    pub(crate) fn look_again(&self, along: &mut [SavedSysctl]) -> Result<bool, NetNsError> {
+        self.netns.run(|| sysctl::look_again(along))
+    }
+
     /// Whether everything that was set is still there.
     pub(crate) fn holds(&self, state: &State, link: Option<&Link>) -> Result<bool, NetNsError> {
         let has = link.map(LinkValues::of).unwrap_or_default();

@@ -43,7 +43,9 @@ fn is_different(sysctl: &Sysctl, state: &State) -> bool {
     let Some(there) = &sysctl.there else {
         return false; // cannot be read
     };
-    let shown = state.sysctl(&sysctl.name).map(|saved| &saved.is);
+    let shown = state
+        .sysctl(&sysctl.name)
+        .and_then(|saved| saved.is.as_ref());
     !is_same_value(there, &sysctl.conf.value) && shown != Some(there)
 }
 

@@ -18,8 +18,8 @@ pub(crate) enum TuningError {
         keys[0], keys[1]
     )]
     TwoKeys { keys: [String; 2], name: String },
-    #[error("sysctl {key}: the kernel took {value:?} and still has {found:?}")]
-    Ignored {
+    #[error("sysctl {key}: the kernel has taken {value:?} without an error, but has {found:?}")]
+    NotTaken {
         key: String,
         value: String,
         found: String,
@@ -51,7 +51,7 @@ impl ToCniError for TuningError {
                 ErrorCode::INVALID_CONFIG
             }
             Self::NoLink(_) | Self::NoMac(_) => ErrorCode::WRONG_LINK,
-            Self::Ignored { .. } => ErrorCode::KERNEL,
+            Self::NotTaken { .. } => ErrorCode::KERNEL,
             Self::StateOfAnother { .. } | Self::ForeignFile(_) => ErrorCode::IN_USE,
             Self::CheckNoLink(_) | Self::Mismatch { .. } => ErrorCode::CHECK_FAILED,
         }

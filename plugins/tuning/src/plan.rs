@@ -148,6 +148,13 @@ pub(crate) fn is_numeric(value: &str) -> bool {
         .all(|word| number(word).is_some())
 }
 
+/// Whether what the kernel shows can be what it was given. It rounds times to its clock's ticks;
+/// of too many numbers it takes the first ones and says nothing.
+pub(crate) fn is_taken(value: &str, shown: &str) -> bool {
+    let words = |text: &str| text.split_ascii_whitespace().count();
+    !is_numeric(value) || !is_numeric(shown) || words(value) == words(shown)
+}
+
 /// A number as the kernel's `strtoul` with base 0 reads it.
 fn number(word: &str) -> Option<i128> {
     let (sign, digits) = match word.strip_prefix('-') {

@@ -16,8 +16,11 @@ use crate::state::{Kept, State, StateDir};
 pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     let dir = StateDir::new(config::data_dir(&request.request.config));
     let attachment = &request.attachment;
-    let Kept::File(text) = dir.read(attachment)? else {
-        return Ok(());
+    let text = match dir.read(attachment)? {
+        Kept::File(text) => text,
+        Kept::Foreign => return Ok(()),
+        // A crash can have left it under its other name.
+        Kept::Nothing => return Ok(dir.remove(attachment)?),
     };
     // What makes no sense says nothing of what to restore.
     let mut state = State::parse(&text).unwrap_or_default();

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::dir::{Kept, StateDir};
 use crate::config::SysctlName;
-use crate::plan::{LinkValues, Sysctl, is_same_value};
+use crate::plan::{LinkValues, Sysctl, is_numeric, is_same_value};
 
 /// What is kept of an attachment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub(crate) struct SavedSysctl {
     pub(crate) name: SysctlName,
     /// What it had; `None` where that could not be read.
     pub(crate) was: Option<String>,
-    /// What it has had since, as the kernel shows it.
-    pub(crate) is: String,
+    /// What it has had since, as the kernel shows it; `None` until that is known.
+    pub(crate) is: Option<String>,
 }
 
 /// The values of a link as the reference writes them.
@@ -84,7 +84,8 @@ struct SysctlForm {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<String>,
-    is: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is: Option<String>,
 }
 
 /// serde's `flatten` asks for types by trial, which [`Json`] does not do: the keys at the top are
@@ -113,12 +114,15 @@ impl State {
         sysctls: &[Sysctl],
     ) -> Self {
         let saved = |sysctl: &Sysctl| {
-            let there = sysctl.there.as_ref();
-            let right = there.filter(|has| is_same_value(has, &sysctl.conf.value));
+            let value = &sysctl.conf.value;
+            let right = sysctl
+                .there
+                .as_ref()
+                .filter(|has| is_same_value(has, value));
             SavedSysctl {
                 name: sysctl.name.clone(),
                 was: sysctl.there.clone(),
-                is: right.unwrap_or(&sysctl.conf.value).clone(),
+                is: right.or(is_numeric(value).then_some(value)).cloned(),
             }
         };
         Self {
@@ -151,10 +155,20 @@ impl State {
         }
     }
 
+    /// The same with other sysctls that change along.
+    pub(crate) fn with(&self, along: &[SavedSysctl]) -> Self {
+        self.clone().followed_by(&Self {
+            owner: self.owner.clone(),
+            sysctls: along.to_vec(),
+            ..Self::default()
+        })
+    }
+
     /// Learns what the kernel shows of sysctls after they were set; whether that is news.
     pub(crate) fn learn(&mut self, sysctls: &[Sysctl], has_become: Vec<String>) -> bool {
         let mut news = false;
         for (sysctl, has) in sysctls.iter().zip(has_become) {
+            let has = Some(has);
             let same = |saved: &&mut SavedSysctl| saved.name == sysctl.name && saved.is != has;
             if let Some(saved) = self.sysctls.iter_mut().find(same) {
                 saved.is = has;
@@ -164,24 +178,27 @@ impl State {
         news
     }
 
-    /// Gives a sysctl that another attachment of the container relies on to that one, together with
-    /// the value to restore: who goes last restores it. Returns whether the other one has changed.
+    /// Gives the sysctls that another attachment of the container relies on to that one, together
+    /// with what to restore: who goes last restores it, and until then it has to stay as it is.
+    /// Returns whether the other one's state has changed.
     pub(crate) fn hand_over(&mut self, other: &mut Self) -> bool {
         let mut changed = false;
-        self.sysctls.retain(|ours| {
+        for ours in &mut self.sysctls {
             let Some(theirs) = other
                 .sysctls
                 .iter_mut()
                 .find(|saved| saved.name == ours.name)
             else {
-                return true;
+                continue;
             };
-            if theirs.was.as_ref() == Some(&ours.is) && theirs.was != ours.was {
+            // Theirs was set on top of ours.
+            if theirs.was.is_some() && theirs.was == ours.is {
+                changed |= theirs.was != ours.was;
                 theirs.was.clone_from(&ours.was);
-                changed = true;
+                ours.is.clone_from(&theirs.is);
             }
-            false
-        });
+            ours.was.clone_from(&theirs.is);
+        }
         changed
     }
 

@@ -1,5 +1,6 @@
 //! Sysctls of the calling thread's namespace.
 
+use std::fs;
 use std::io;
 
 use cni_netlink::sysctl::{self, SysctlError};
@@ -8,7 +9,7 @@ use cni_types::{CniError, IfName};
 use super::Which;
 use crate::config::{SysctlConf, SysctlName};
 use crate::error::TuningError;
-use crate::plan::{Sysctl, is_numeric, is_same_value};
+use crate::plan::{Sysctl, is_numeric, is_same_value, is_taken};
 use crate::state::SavedSysctl;
 
 /// A sysctl and the value it is to have again.
@@ -87,22 +88,48 @@ fn set(sysctl: &Sysctl) -> Result<String, CniError> {
         return Ok(right.clone());
     }
     write(&sysctl.name, value).map_err(|error| in_words(key, error))?;
-    match (before, read(&sysctl.name)) {
-        (Some(before), Some(after)) if before == after && is_numeric(value) => {
-            Err(TuningError::Ignored {
-                key: key.clone(),
-                value: value.clone(),
-                found: after,
-            }
-            .into())
-        }
-        (_, Some(after)) => Ok(after),
-        (_, None) => Ok(value.clone()),
+    let Some(after) = read(&sysctl.name) else {
+        return Ok(value.clone());
+    };
+    if !is_taken(value, &after) || (is_numeric(value) && before.as_ref() == Some(&after)) {
+        let (key, value) = (key.clone(), value.clone());
+        let found = after;
+        return Err(TuningError::NotTaken { key, value, found }.into());
     }
+    Ok(after)
+}
+
+/// What others of the sysctls' settings have that the kernel may change along: writing `forwarding`
+/// of `all`, for one, writes that of every interface.
+pub(super) fn along(sysctls: &[Sysctl]) -> Vec<SavedSysctl> {
+    let names = sysctls.iter().flat_map(|sysctl| {
+        let directory = sysctl.name.directory_of_interfaces();
+        let entries = directory.and_then(|path| fs::read_dir(path).ok());
+        let interfaces = entries.into_iter().flatten().filter_map(Result::ok);
+        interfaces.filter_map(|entry| sysctl.name.of_interface(entry.file_name().to_str()?))
+    });
+    let others = names.filter(|name| sysctls.iter().all(|sysctl| sysctl.name != *name));
+    let saved = |name: SysctlName| {
+        let has = Some(read(&name)?);
+        let was = has.clone();
+        Some(SavedSysctl { name, was, is: has })
+    };
+    others.filter_map(saved).collect()
+}
+
+/// The same with what they have now; whether that is news.
+pub(super) fn look_again(along: &mut [SavedSysctl]) -> bool {
+    let mut news = false;
+    for saved in along {
+        let now = read(&saved.name);
+        news |= now != saved.is;
+        saved.is = now;
+    }
+    news
 }
 
 /// What a sysctl has, if that can be read.
-pub(crate) fn read(name: &SysctlName) -> Option<String> {
+fn read(name: &SysctlName) -> Option<String> {
     sysctl::read(&name.components()).ok()
 }
 
@@ -116,7 +143,10 @@ fn write(name: &SysctlName, value: &str) -> Result<(), SysctlError> {
 /// gone are left out.
 pub(super) fn to_put_back(saved: &[SavedSysctl], which: Which) -> Vec<SysctlValue> {
     let is_ours = |saved: &&SavedSysctl| match sysctl::read(&saved.name.components()) {
-        Ok(has) => which == Which::All || has == saved.is,
+        Ok(has) => {
+            let is_untouched = |is: &String| is_same_value(&has, is);
+            which == Which::All || saved.is.as_ref().is_none_or(is_untouched)
+        }
         Err(error) => !is_missing(&error),
     };
     let value = |saved: &SavedSysctl| SysctlValue {

@@ -183,6 +183,30 @@ impl SysctlName {
         }
     }
 
+    /// Where the interfaces are whose setting of the same name may change with this one.
+    pub(crate) fn directory_of_interfaces(&self) -> Option<String> {
+        match self.components().as_slice() {
+            ["net", "ipv4", "ip_forward"] => Some("/proc/sys/net/ipv4/conf".to_owned()),
+            ["net", family, kind @ ("conf" | "neigh"), "all", _] => {
+                Some(format!("/proc/sys/net/{family}/{kind}"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The setting of the same name of an interface.
+    pub(crate) fn of_interface(&self, interface: &str) -> Option<Self> {
+        match self.components().as_slice() {
+            ["net", "ipv4", "ip_forward"] => {
+                Self::from_path(&format!("net/ipv4/conf/{interface}/forwarding"))
+            }
+            ["net", family, kind, "all", setting] if interface != "all" => {
+                Self::from_path(&format!("net/{family}/{kind}/{interface}/{setting}"))
+            }
+            _ => None,
+        }
+    }
+
     /// How special it is: writing a more general one can change more special ones, as
     /// `net.ipv4.ip_forward` does with `forwarding` of `all`, of `default` and of every interface.
     pub(crate) fn rank(&self) -> u8 {
@@ -313,6 +337,37 @@ mod tests {
             let name = SysctlName::from_path(path).unwrap();
             assert_eq!((name.interface(), name.rank()), (interface, rank), "{path}");
         }
+    }
+
+    #[test]
+    fn a_setting_of_all_knows_those_of_the_interfaces() {
+        for (path, directory, of_eth0) in [
+            (
+                "net/ipv4/ip_forward",
+                "ipv4/conf",
+                "ipv4/conf/eth0/forwarding",
+            ),
+            (
+                "net/ipv6/conf/all/disable_ipv6",
+                "ipv6/conf",
+                "ipv6/conf/eth0/disable_ipv6",
+            ),
+        ] {
+            let name = SysctlName::from_path(path).unwrap();
+            let directory = format!("/proc/sys/net/{directory}");
+            assert_eq!(name.directory_of_interfaces(), Some(directory));
+            let of_eth0 = format!("net/{of_eth0}");
+            assert_eq!(name.of_interface("eth0").unwrap().path(), of_eth0);
+        }
+        for path in ["net/ipv4/conf/eth0/forwarding", "net/core/somaxconn"] {
+            let name = SysctlName::from_path(path).unwrap();
+            assert_eq!(
+                (name.directory_of_interfaces(), name.of_interface("eth0")),
+                (None, None)
+            );
+        }
+        let all = SysctlName::from_path("net/ipv6/conf/all/forwarding").unwrap();
+        assert_eq!(all.of_interface("all"), None);
     }
 
     #[test]

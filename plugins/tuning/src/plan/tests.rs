@@ -149,6 +149,8 @@ fn values_are_compared_as_the_kernel_reads_them() {
         assert!(!is_same_value(one, other), "{one:?} {other:?}");
     }
     assert!(is_numeric("4096 87380\t6291456") && is_numeric("-1"));
+    assert!(is_taken("1001", "1004") && is_taken("1,2", "1-2") && is_taken("x", "1"));
+    assert!(!is_taken("1 1", "1") && !is_taken("1", "1 1"));
     assert!(!is_numeric("1,2") && !is_numeric("bbr") && !is_numeric("::1"));
 }
 

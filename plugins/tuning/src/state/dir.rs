@@ -15,6 +15,9 @@ use nix::unistd::{AccessFlags, access};
 
 use super::State;
 
+/// How a file is named until it is whole.
+const TEMPORARY: &str = ".tenon-";
+
 /// No file of ours has more bytes.
 const LIMIT: u64 = 16 << 20;
 
@@ -87,8 +90,7 @@ impl StateDir {
             .create(&self.0)
             .map_err(|source| failed("create directory", &self.0, source))?;
         let path = self.file(attachment);
-        // One process at a time works for a container. What a crash leaves under this name is
-        // removed with the file itself.
+        // One process at a time works for a container: what is there, a crash has left.
         let temporary = self.temporary(attachment);
         remove_file(&temporary)?;
         let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
@@ -105,7 +107,7 @@ impl StateDir {
     }
 
     fn temporary(&self, attachment: &Attachment) -> PathBuf {
-        self.0.join(format!(".tenon-{}", file_name(attachment)))
+        self.0.join(format!("{TEMPORARY}{}", file_name(attachment)))
     }
 
     /// The attachments whose files say themselves whose they are, with what is kept of each.
@@ -127,6 +129,7 @@ impl StateDir {
             };
             let state = State::parse(&text).unwrap_or_default();
             // A file under another's name is nobody's.
+            let name = name.strip_prefix(TEMPORARY).unwrap_or(name);
             if let Some(owner) = state.owner.clone().filter(|owner| file_name(owner) == name) {
                 owned.push((owner, state));
             }
@@ -209,7 +212,8 @@ fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
 
 fn remove_file(path: &Path) -> Result<(), StateError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        // A read-only file system says so also of what is not there.
+        Err(error) if path.symlink_metadata().is_ok() => Err(failed("remove", path, error)),
         _ => Ok(()),
     }
 }
@@ -302,10 +306,12 @@ mod tests {
             attachment("m", "c1", "eth1"),
             attachment("n", "c12", "eth0"),
         ];
+        let crashed = attachment("n", "c9", "eth0");
         for owner in &ours {
             dir.write(owner, text_of(owner).as_bytes()).unwrap();
         }
         for (name, text) in [
+            (".tenon-c9_eth0.json", text_of(&crashed)),
             ("c2_eth0.json", "{\"mtu\": 1500}".to_owned()),
             ("c3_eth0.json", text_of(&ours[0])),
             ("c4_eth0.json", "{".to_owned()),
@@ -324,7 +330,7 @@ mod tests {
             owners.sort_by_key(|owner| (owner.container_id.clone(), owner.ifname.clone()));
             owners
         };
-        assert_eq!(owned(""), ours);
+        assert_eq!(owned(""), [ours.as_slice(), &[crashed]].concat());
         assert_eq!(owned("c1_"), ours[..2]);
     }
 

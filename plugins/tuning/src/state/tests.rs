@@ -23,7 +23,7 @@ fn saved(path: &str, was: &str, is: &str) -> SavedSysctl {
     SavedSysctl {
         name: SysctlName::from_path(path).unwrap(),
         was: Some(was.to_owned()),
-        is: is.to_owned(),
+        is: Some(is.to_owned()),
     }
 }
 
@@ -154,6 +154,7 @@ fn an_add_keeps_what_it_changes_and_all_sysctls() {
         sysctl("net/ipv4/a", "1", Some("0")),
         sysctl("net/ipv4/b", "4 5", Some("4\t5")),
         sysctl("net/ipv4/c", "1", None),
+        sysctl("net/ipv4/d", "1,2", Some("")),
     ];
     let owner = attachment("n", "eth0");
     let mut state = State::of(&owner, &has, set.clone(), &sysctls);
@@ -167,13 +168,16 @@ fn an_add_keeps_what_it_changes_and_all_sysctls() {
             was: None,
             ..saved("net/ipv4/c", "", "1")
         },
+        SavedSysctl {
+            is: None,
+            ..saved("net/ipv4/d", "", "")
+        },
     ];
     assert_eq!(state.sysctls, expected);
-    let same = ["1", "4\t5", "1"].map(str::to_owned).to_vec();
-    assert!(!state.learn(&sysctls, same));
-    let other = ["1", "4\t5", "0001"].map(str::to_owned).to_vec();
-    assert!(state.learn(&sysctls, other));
-    assert_eq!(state.sysctls[2].is, "0001");
+    let has_become = ["1", "4\t5", "1", "1-2"].map(str::to_owned).to_vec();
+    assert!(state.learn(&sysctls, has_become.clone()));
+    assert_eq!(state.sysctls[3], saved("net/ipv4/d", "", "1-2"));
+    assert!(!state.learn(&sysctls, has_become), "no news");
     assert!(State::of(&owner, &has, LinkValues::default(), &[]).is_empty());
 }
 
@@ -218,12 +222,13 @@ fn who_goes_last_restores_what_several_rely_on() {
         sysctls: sysctls.to_vec(),
         ..state()
     };
+    let stays = |value: &str| saved("net/ipv4/a", value, value);
     // The first has set it, the other two found it right.
     let mut first = of(&[saved("net/ipv4/a", "0", "1"), saved("net/ipv4/b", "0", "1")]);
-    let mut second = of(&[saved("net/ipv4/a", "1", "1")]);
+    let mut second = of(&[stays("1")]);
     let mut third = second.clone();
     assert!(first.hand_over(&mut second));
-    assert_eq!(first.sysctls, [saved("net/ipv4/b", "0", "1")]);
+    assert_eq!(first.sysctls, [stays("1"), saved("net/ipv4/b", "0", "1")]);
     assert_eq!(second.sysctls, [saved("net/ipv4/a", "0", "1")]);
     assert!(!first.hand_over(&mut third), "it has nothing more to give");
     assert!(second.hand_over(&mut third));
@@ -233,11 +238,12 @@ fn who_goes_last_restores_what_several_rely_on() {
     let mut first = of(&[saved("net/ipv4/a", "0", "1")]);
     let mut second = of(&[saved("net/ipv4/a", "1", "2")]);
     assert!(first.hand_over(&mut second));
+    assert_eq!(first.sysctls, [stays("2")]);
     assert_eq!(second.sysctls, [saved("net/ipv4/a", "0", "2")]);
     // The second goes first: it gives nothing, and the first has lost nothing.
     let mut first = of(&[saved("net/ipv4/a", "0", "1")]);
-    let mut second = of(&[saved("net/ipv4/a", "1", "2")]);
+    let mut second = of(&[saved("net/ipv4/a", "5", "2")]);
     assert!(!second.hand_over(&mut first));
-    assert!(second.sysctls.is_empty());
+    assert_eq!(second.sysctls, [saved("net/ipv4/a", "1", "2")]);
     assert_eq!(first.sysctls, [saved("net/ipv4/a", "0", "1")]);
 }
