@@ -91,12 +91,19 @@ fn set(sysctl: &Sysctl) -> Result<String, CniError> {
     let Some(after) = read(&sysctl.name) else {
         return Ok(value.clone());
     };
-    if !is_taken(value, &after) || (is_numeric(value) && before.as_ref() == Some(&after)) {
+    let is_as_before = before.as_ref() == Some(&after) && is_shown_as_written(&sysctl.name, value);
+    if is_as_before || !is_taken(value, &after) {
         let (key, value) = (key.clone(), value.clone());
         let found = after;
         return Err(TuningError::NotTaken { key, value, found }.into());
     }
     Ok(after)
+}
+
+/// Whether the kernel shows the very value that it was given. Times in milliseconds it rounds to the
+/// ticks of its clock, maybe to what was there before.
+fn is_shown_as_written(name: &SysctlName, value: &str) -> bool {
+    is_numeric(value) && !name.path().ends_with("_ms")
 }
 
 /// What others of the sysctls' settings have that the kernel may change along: writing `forwarding`

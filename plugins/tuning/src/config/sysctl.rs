@@ -221,6 +221,8 @@ impl SysctlName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prop_assert, prop_assert_eq, proptest};
+
     use super::*;
 
     fn conf(key: &str) -> Result<SysctlConf, SysctlConfError> {
@@ -302,6 +304,28 @@ mod tests {
             "net", "net//x", "kernel/x", "net/../x", "/net/x", "net/x/", "",
         ] {
             assert_eq!(SysctlName::from_path(path), None, "{path}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is written: a name that is accepted is a path below `/proc/sys/net`, for every
+        /// interface, and its text is read back as the same name.
+        #[test]
+        fn every_accepted_key_stays_in_the_namespace(
+            key in "(net)?[./]?([a-zA-Z0-9./ _-]|\\.\\.|IFNAME|/\\.\\./|\\PC){0,20}",
+            ifname in "[a-zA-Z0-9._-]{1,15}",
+        ) {
+            let (Ok(conf), Ok(ifname)) = (conf(&key), ifname.parse()) else {
+                return Ok(());
+            };
+            let (name, other) = conf.names(&ifname);
+            for name in [Some(name), other].into_iter().flatten() {
+                let path = name.path();
+                prop_assert_eq!(SysctlName::from_path(&path), Some(name));
+                let mut parts = std::path::Path::new(&path).components();
+                let normal = |part| matches!(part, std::path::Component::Normal(_));
+                prop_assert!(path.starts_with("net/") && parts.all(normal), "{}", path);
+            }
         }
     }
 
