@@ -80,11 +80,18 @@ impl Inside {
 
     /// Other sysctls that may change when these are set, as they are.
     pub(crate) fn along(&self, sysctls: &[Sysctl]) -> Result<Vec<SavedSysctl>, NetNsError> {
+        let is_general = |sysctl: &Sysctl| sysctl.name.directory_of_interfaces().is_some();
+        if !sysctls.iter().any(is_general) {
+            return Ok(Vec::new());
+        }
         self.netns.run(|| sysctl::along(sysctls))
     }
 
     /// The same with what they have now; whether that is news.
     pub(crate) fn look_again(&self, along: &mut [SavedSysctl]) -> Result<bool, NetNsError> {
+        if along.is_empty() {
+            return Ok(false);
+        }
         self.netns.run(|| sysctl::look_again(along))
     }
 
