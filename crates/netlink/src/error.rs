@@ -20,8 +20,10 @@ pub enum Op {
     SetUp,
     SetDown,
     SetPromiscuous,
+    SetAllMulticast,
     SetMac,
     SetMtu,
+    SetTxQueueLen,
     SetMaster,
     SetAlias,
     MoveLink,
@@ -65,8 +67,10 @@ impl fmt::Display for Op {
             Self::SetUp => "set up link",
             Self::SetDown => "set down link",
             Self::SetPromiscuous => "set promiscuous mode of",
+            Self::SetAllMulticast => "set all-multicast mode of",
             Self::SetMac => "set MAC address of",
             Self::SetMtu => "set MTU of",
+            Self::SetTxQueueLen => "set transmit queue length of",
             Self::SetMaster => "set master of",
             Self::SetAlias => "set alias of",
             Self::MoveLink => "move link",
@@ -287,6 +291,9 @@ impl NetlinkError {
             (Errno::EINVAL, Op::AddQdisc) => {
                 "is the burst worth at least one byte at this rate, and not too much for 32 bits?"
             }
+            (Errno::EBUSY, Op::SetMac) => {
+                "this driver changes the MAC address of an interface only while it is down"
+            }
             (Errno::EACCES, Op::AddAddress) => {
                 "IPv6 is disabled on the interface by the sysctl disable_ipv6"
             }
@@ -371,6 +378,7 @@ mod tests {
             (Op::AddVlan, libc::EOPNOTSUPP, "VLAN filtering"),
             (Op::CreateLink, libc::EOPNOTSUPP, "kind of link"),
             (Op::AddQdisc, libc::ENOENT, "CONFIG_NET_SCH_TBF"),
+            (Op::SetMac, libc::EBUSY, "while it is down"),
             (Op::AddAddress, libc::EACCES, "disable_ipv6"),
             (Op::CreateVeth, libc::EEXIST, "names is taken"),
         ] {
