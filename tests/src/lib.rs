@@ -19,6 +19,8 @@ pub mod engine;
 pub mod http;
 pub mod image;
 pub mod jail;
+pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod throughput;

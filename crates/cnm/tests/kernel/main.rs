@@ -13,5 +13,6 @@
 mod bridge;
 mod foreign;
 mod ipam;
+mod sandbox;
 mod support;
 mod traffic;

@@ -5,6 +5,7 @@ mod addresses;
 mod links;
 mod moves;
 mod namespaces;
+mod qdiscs;
 mod requests;
 mod routes;
 mod waiting;

@@ -26,7 +26,7 @@ pub(crate) fn check(
     let record = controller
         .endpoint(&network, attachment)?
         .ok_or_else(|| ShimError::NoEndpoint(attachment.clone()))?;
-    if !record.complete {
+    if !record.is_whole() {
         return Err(ShimError::HalfDone(attachment.clone()).into());
     }
     let mut errors: Vec<CniError> = Vec::new();
