@@ -2,7 +2,6 @@
 
 mod add;
 mod check;
-mod key;
 mod remove;
 mod result;
 

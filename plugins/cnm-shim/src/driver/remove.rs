@@ -7,7 +7,6 @@ use cni_cnm::store::record::EndpointRecord;
 use cni_plugin::{DelRequest, Delegate, GcRequest, Request};
 use cni_types::{Attachment, CniError, Command, ErrorCode, Json};
 
-use super::key;
 use crate::config::{DriverConfig, Settings};
 use crate::drivers::{Waiting, controller};
 use crate::error::ShimError;
@@ -41,9 +40,7 @@ impl Removal<'_> {
             return self.force(limits);
         }
         let _lock = self.controller.lock(self.attachment, limits.total)?;
-        let Some(record) = self.record()? else {
-            return self.force(limits);
-        };
+        let known = self.record()?.is_some();
         let policy = self.settings.policy();
         let departure =
             self.controller
@@ -52,7 +49,9 @@ impl Removal<'_> {
         if let Some(down) = departure.down {
             return Err(down.into());
         }
-        self.remove_key(&record)?;
+        if !known {
+            return self.force(limits);
+        }
         if self.settings.strict_delete && !departure.notes.is_empty() {
             let refused = ShimError::Refused {
                 attachment: self.attachment.clone(),
@@ -95,26 +94,6 @@ impl Removal<'_> {
             Some(down) if !self.settings.leak_when_down => Err(down.into()),
             _ => Ok(()),
         }
-    }
-
-    /// The path that drivers were told goes with the container's last network.
-    fn remove_key(&self, record: &EndpointRecord) -> Result<(), CniError> {
-        let own = &record.sandbox;
-        if own.key == own.path {
-            return Ok(());
-        }
-        let store = self.controller.store();
-        for network in store.networks()?.into_iter().flatten() {
-            let others = store.endpoints(&network.id)?;
-            if others
-                .into_iter()
-                .flatten()
-                .any(|it| it.sandbox.key == own.key)
-            {
-                return Ok(());
-            }
-        }
-        Ok(key::remove(&own.key)?)
     }
 }
 
