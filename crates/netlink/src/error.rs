@@ -37,6 +37,7 @@ pub enum Op {
     AddRoute,
     DeleteRoute,
     ListRoutes,
+    FindRoute,
     Subscribe,
     WaitForLink,
     WaitForAddress,
@@ -71,6 +72,7 @@ impl fmt::Display for Op {
             Self::AddRoute => "add route",
             Self::DeleteRoute => "delete route",
             Self::ListRoutes => "list routes",
+            Self::FindRoute => "find the route to",
             Self::Subscribe => "subscribe to",
             Self::WaitForLink => "wait for link",
             Self::WaitForAddress => "wait for address",
@@ -216,6 +218,15 @@ impl NetlinkError {
             Some(
                 Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL | Errno::ENXIO
             )
+        )
+    }
+
+    /// No packet gets there: there is no route, or one that refuses.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)
         )
     }
 
