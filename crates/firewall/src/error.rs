@@ -198,8 +198,8 @@ impl FirewallError {
     pub fn hint(&self) -> Option<&'static str> {
         match &*self.cause {
             Cause::Spawn { .. } => Some(
-                "the iptables backend needs iptables and ip6tables; install them or set \
-                 ipMasqBackend to nftables",
+                "the iptables backend needs iptables and ip6tables; install them or ask for the \
+                 nftables backend",
             ),
             Cause::Program { stderr, .. } if stderr.contains("xtables lock") => Some(XTABLES_LOCK),
             Cause::ProgramTimeout { .. } => Some(XTABLES_LOCK),

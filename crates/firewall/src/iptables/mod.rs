@@ -5,6 +5,7 @@
 //! no process at all where iptables is a front of `nf_tables`, as it is nearly everywhere: its
 //! chains and rules are removed like any others, in one transaction.
 
+pub mod hostports;
 mod masquerade;
 mod process;
 mod tables;

@@ -84,8 +84,13 @@ impl Family {
 
     /// Whether the kernel's old tables, which `nf_tables` does not show, have NAT rules here.
     pub(super) fn has_legacy_nat(self) -> bool {
+        self.has_legacy("nat")
+    }
+
+    /// The same of any table.
+    pub(super) fn has_legacy(self, table: &str) -> bool {
         fs::read_to_string(self.programs().legacy_tables)
-            .is_ok_and(|tables| tables.lines().any(|table| table == "nat"))
+            .is_ok_and(|tables| tables.lines().any(|found| found == table))
     }
 
     /// What the program prints of a table.
