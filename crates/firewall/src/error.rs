@@ -13,6 +13,7 @@ use nix::errno::Errno;
 #[expect(missing_docs, reason = "the Display text says it")]
 pub enum Operation {
     OpenSocket,
+    Probe,
     AddMasquerade,
     RemoveMasquerade,
     CheckMasquerade,
@@ -33,6 +34,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenSocket => "open",
+            Self::Probe => "use",
             Self::AddMasquerade => "add masquerade rules for",
             Self::RemoveMasquerade => "remove masquerade rules of",
             Self::CheckMasquerade => "check masquerade rules of",

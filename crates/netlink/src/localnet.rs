@@ -12,6 +12,7 @@ use crate::socket::Socket;
 use crate::sysctl;
 
 const CLOSED: u32 = 0;
+const OPENED_BY_OTHERS: u32 = 1;
 /// What nobody else sets it to.
 const OPENED_BY_US: u32 = 2;
 
@@ -40,6 +41,18 @@ pub fn open(host: &Socket, link: &LinkId) -> Result<(), NetlinkError> {
         return Ok(());
     }
     let opened = [(Ipv4Conf::RouteLocalnet, OPENED_BY_US)];
+    host.request(&set_ipv4_conf(link, &opened)).map(drop)
+}
+
+/// The same, for what nobody closes again.
+///
+/// # Errors
+/// The kernel refused.
+pub fn open_for_good(host: &Socket, link: &LinkId) -> Result<(), NetlinkError> {
+    if value(&link.name).is_some_and(|value| value != CLOSED && value != OPENED_BY_US) {
+        return Ok(());
+    }
+    let opened = [(Ipv4Conf::RouteLocalnet, OPENED_BY_OTHERS)];
     host.request(&set_ipv4_conf(link, &opened)).map(drop)
 }
 

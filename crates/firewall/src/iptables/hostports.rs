@@ -50,14 +50,13 @@ impl HostPorts {
 }
 
 /// Publishes ports, and forgets the UDP connections that had been made to them before. What is there
-/// of the same container and network is replaced.
+/// of the same container and network is replaced. After an error, nothing is published.
 ///
 /// # Errors
 /// A port is taken: [`Cause::PortTaken`] names its owner. iptables is not installed, failed, or
 /// waited too long for its lock.
 pub fn add(nft: &mut Nft, attachment: &Attachment, ports: &HostPorts) -> Result<(), FirewallError> {
-    let add = |nft: &mut Nft| {
-        portmap::ensure_free(nft, attachment, &ports.publication)?;
+    let make = |nft: &mut Nft| {
         for family in Family::ALL {
             if let Some(wanted) = wanted(attachment, ports, family) {
                 ensure(nft, family, &wanted, ports)?;
@@ -68,7 +67,14 @@ pub fn add(nft: &mut Nft, attachment: &Attachment, ports: &HostPorts) -> Result<
         }
         portmap::forget_older(nft, &ports.publication)
     };
-    add(nft).map_err(|cause| cause.during(Operation::PublishPorts, attachment))
+    portmap::ensure_free(nft, attachment, &ports.publication)
+        .and_then(|()| {
+            make(nft).inspect_err(|_failed| {
+                // Half done is not done; the error that counts is the first one.
+                let _also_failed = withdraw(nft, attachment, &[]);
+            })
+        })
+        .map_err(|cause| cause.during(Operation::PublishPorts, attachment))
 }
 
 /// Makes a family's rules, again and again while others make the shared chains at the same moment.

@@ -13,9 +13,23 @@ mod text;
 
 use std::fmt;
 
+use crate::error::{FirewallError, Operation};
+use crate::nft::Nft;
+
 pub use masquerade::{add, check, gc, remove, restore_for_add, restore_for_remove, wanted};
 pub(crate) use masquerade::{has_chain, remove_from};
 pub use tables::Family;
+
+/// Whether iptables of at least one family can be used.
+///
+/// # Errors
+/// It cannot; tells why iptables of IPv4 cannot.
+pub fn probe(nft: &Nft) -> Result<(), FirewallError> {
+    let usable = |family: Family| family.save("nat", nft.patience()).map(drop);
+    usable(Family::V4).or_else(|failed| {
+        usable(Family::V6).map_err(|_also_failed| failed.during(Operation::Probe, "iptables"))
+    })
+}
 
 /// A rule that ADD made and that is not there any more, as `iptables-save` would print it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -243,7 +243,7 @@ pub struct Removed {
 }
 
 /// Publishes ports, and forgets the UDP connections that had been made to them before. Doing it again
-/// changes nothing.
+/// changes nothing. After an error, nothing is published.
 ///
 /// # Errors
 /// A port is taken: [`Cause::PortTaken`] names its owner. A port is mapped twice. The kernel refused,
@@ -263,7 +263,10 @@ pub fn add(
         REGISTRY.add_if(nft, &layout, &comment, |nft, found| {
             admit::admit(nft, owner, publication, (&layout.places, found))
         })?;
-        forget_older(nft, publication)
+        forget_older(nft, publication).inspect_err(|_failed| {
+            // Half done is not done; the error that counts is the first one.
+            let _also_failed = withdraw(nft, |tag| tag == owner);
+        })
     };
     add(nft).map_err(|cause| cause.during(Operation::PublishPorts, attachment))
 }

@@ -52,3 +52,19 @@ fn what_somebody_else_opened_stays_open() {
         assert!(localnet::is_open(&name));
     });
 }
+
+#[test]
+fn what_is_opened_for_good_is_not_closed() {
+    let pair = Pair::new();
+    let br0 = bridge(&pair.host, "br0");
+    let name = ifname("br0");
+    pair.host_ns
+        .run(|| {
+            localnet::open(&pair.host, &br0).unwrap();
+            localnet::open_for_good(&pair.host, &br0).unwrap();
+            localnet::close(&pair.host, &name).unwrap();
+            assert!(localnet::is_open(&name));
+        })
+        .unwrap();
+    assert_eq!(value(&pair), "1");
+}
