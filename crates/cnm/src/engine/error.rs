@@ -152,6 +152,12 @@ impl EngineError {
         self.says("is ambiguous")
     }
 
+    /// The network has endpoints (403).
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.says("has active endpoints")
+    }
+
     /// Nobody answered: the call may or may not have been executed, and may succeed later.
     #[must_use]
     pub fn is_down(&self) -> bool {
