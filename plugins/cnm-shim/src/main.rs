@@ -1,10 +1,12 @@
 //! The `cnm-shim` plugin: joins CNI containers to networks of Docker's Container Network Model.
 
+mod compare;
 mod config;
 mod driver;
 mod drivers;
 mod engine;
 mod error;
+mod interfaces;
 mod report;
 
 use std::process::ExitCode;
