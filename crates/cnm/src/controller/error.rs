@@ -110,6 +110,9 @@ impl ToCniError for ControllerError {
                 "undo the change, or give the network another name, or remove its containers and then \
                  `cnm-shim rm network NAME`",
             ),
+            Self::NetworkInUse { .. } => {
+                Some("remove their containers first; `cnm-shim endpoints NETWORK` lists them")
+            }
             Self::NetworkHalfDone(_) => {
                 Some("`cnm-shim networks` tells what is left, `cnm-shim gc` tries again")
             }
