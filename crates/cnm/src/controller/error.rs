@@ -55,7 +55,7 @@ pub enum ControllerError {
     #[error("network {0} was made with another configuration and has endpoints")]
     NetworkChanged(String),
     /// The network cannot be removed.
-    #[error("network {name} has {endpoints} endpoints")]
+    #[error("network {name} still has endpoints: {endpoints}")]
     NetworkInUse {
         /// Its name.
         name: String,

@@ -101,6 +101,8 @@ impl Inventory {
             for read in store.garbage(&known.record.id)? {
                 known.garbage.extend(readable(read, &mut unreadable));
             }
+            known.endpoints.sort_by_key(|it| order(&it.record));
+            known.garbage.sort_by_key(order);
             networks.push(known);
         }
         networks.sort_by(|a, b| a.record.name.cmp(&b.record.name));
@@ -154,6 +156,15 @@ impl Inventory {
         let garbage = self.garbage().map(|(_, it)| Thing::Garbage(it));
         networks.chain(endpoints).chain(garbage)
     }
+}
+
+/// Files are named by digests, which tell people nothing.
+fn order(record: &EndpointRecord) -> (String, String) {
+    let attachment = &record.attachment;
+    (
+        attachment.container_id.to_string(),
+        attachment.ifname.to_string(),
+    )
 }
 
 fn readable<T>(read: Result<T, StoreError>, unreadable: &mut Vec<String>) -> Option<T> {
