@@ -83,7 +83,10 @@ fn a_container_on_none_gets_its_first_network_and_goes_back() {
         let joined = shim.add("one", "eth0");
         assert_eq!(link_names(&netns), ["eth0", "lo"]);
         let alternative = netns.link("eth0").unwrap()["altnames"].clone();
-        assert_eq!(alternative, if again { json!(["eth1"]) } else { Value::Null });
+        assert_eq!(
+            alternative,
+            if again { json!(["eth1"]) } else { Value::Null }
+        );
         assert_eq!(cidrs(&joined.result).len(), 2);
         assert_eq!(addresses_of(&netns, "eth0"), cidrs(&joined.result));
         assert_eq!(route_to(&netns, "default", "")["gateway"], "10.71.0.1");

@@ -18,6 +18,12 @@ use cni_cnm::store::record::DriverRef;
 use cni_cnm::{DriverError, IpamDriver, Method, NetworkDriver};
 use cni_types::MacAddr;
 
+/// The network drivers that are built in.
+pub(crate) const NETWORK_DRIVERS: [&str; 3] = ["bridge", "host", "null"];
+
+/// The IPAM drivers that are built in.
+pub(crate) const IPAM_DRIVERS: [&str; 2] = ["default", "null"];
+
 /// How long to wait for a driver that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -112,5 +118,25 @@ impl Random for System {
 
     fn bytes(&self) -> [u8; 32] {
         cni_netlink::random_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_that_are_built_in_are_no_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::new(dir.path(), Waiting::No);
+        for name in NETWORK_DRIVERS {
+            registry.network(&DriverRef::named(name)).unwrap();
+        }
+        for name in IPAM_DRIVERS {
+            registry.ipam(&DriverRef::named(name)).unwrap();
+        }
+        assert!(registry.plugins.borrow().is_empty());
+        registry.network(&DriverRef::named("default")).unwrap();
+        assert_eq!(registry.plugins.borrow().len(), 1);
     }
 }

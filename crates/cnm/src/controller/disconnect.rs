@@ -213,7 +213,7 @@ impl Controller {
                 };
                 let attachment = Attachment::from(&endpoint.attachment);
                 if !is_valid(&attachment) {
-                    self.collect_endpoint(&attachment, &endpoint, limits, &mut collected);
+                    self.collect_endpoint(&endpoint, limits, &mut collected);
                 }
             }
             for read in self.store.garbage(&record.id)? {
@@ -245,34 +245,21 @@ impl Controller {
         Ok(driver.collect(network.id.as_str(), &known?, limits.call())?)
     }
 
-    fn collect_endpoint(
-        &self,
-        attachment: &Attachment,
-        found: &EndpointRecord,
-        limits: Limits,
-        collected: &mut Collected,
-    ) {
-        let policy = Policy::default();
-        let removed = self
-            .lock(attachment, limits.total)
-            .map_err(super::ControllerError::from)
-            .and_then(|_lock| self.disconnect(&found.network, attachment, policy, limits));
-        match removed {
-            Ok(departure) => {
+    fn collect_endpoint(&self, found: &EndpointRecord, limits: Limits, collected: &mut Collected) {
+        match self.remove_endpoint(found, limits) {
+            Ok(None) => {}
+            Ok(Some(departure)) => {
                 collected.endpoints += usize::from(departure.down.is_none());
                 collected.failures.extend(departure.notes);
                 let down = departure.down.as_ref();
                 collected.failures.extend(down.map(|error| in_words(error)));
-                if down.is_none() {
-                    self.sweep(found, collected);
-                }
             }
             Err(error) => collected.failures.push(in_words(&error)),
         }
     }
 
     /// The link of an endpoint that is dead may still lie about in the host's namespace.
-    fn sweep(&self, dead: &EndpointRecord, collected: &mut Collected) {
+    pub(super) fn sweep(&self, dead: &EndpointRecord, collected: &mut Collected) {
         let Some(link) = &dead.link else {
             return;
         };
@@ -286,7 +273,7 @@ impl Controller {
         }
     }
 
-    fn collect_garbage(
+    pub(super) fn collect_garbage(
         &self,
         mut record: EndpointRecord,
         limits: Limits,
@@ -352,17 +339,10 @@ impl Controller {
     /// # Errors
     /// It has some, or the records could not be read or written.
     pub fn remove_network(&self, network: &NetworkId, limits: Limits) -> Outcome<Vec<String>> {
-        let _lock = self.store.lock_network(network, limits.total)?;
-        let Some(mut record) = self.store.network(network)? else {
+        let lock = self.store.lock_network(network, limits.total)?;
+        let Some(mut record) = self.unused_network(network, &lock)? else {
             return Ok(Vec::new());
         };
-        let endpoints = self.store.endpoints(network)?.len();
-        if endpoints > 0 {
-            return Err(super::ControllerError::NetworkInUse {
-                name: record.name,
-                endpoints,
-            });
-        }
         Ok(self.end_network(&mut record, limits)?.into_words())
     }
 }

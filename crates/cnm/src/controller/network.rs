@@ -79,7 +79,7 @@ impl Controller {
     }
 
     /// A driver that has deleted a network has no endpoints of it any more.
-    fn forget_garbage(&self, record: &NetworkRecord) -> Result<(), StoreError> {
+    pub(super) fn forget_garbage(&self, record: &NetworkRecord) -> Result<(), StoreError> {
         for garbage in self.store.garbage(&record.id)?.into_iter().flatten() {
             self.store.remove_garbage(&garbage)?;
         }

@@ -21,8 +21,8 @@ use self::addresses::FamilyKeys;
 pub(crate) use self::engine::{EngineConfig, EngineNetwork};
 pub(crate) use self::error::ConfigError;
 use self::raw::{Conf, RemovalConf, Scalar};
-pub(crate) use self::settings::Settings;
 use self::settings::timeout;
+pub(crate) use self::settings::{DATA_DIR, Settings};
 
 /// The type under which kubernetes/contrib's `to_docker` was called.
 const C2D: &str = "c2d";

@@ -9,7 +9,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use cni_cnm::ids::hex;
-use cni_types::ContainerId;
+use cni_cnm::store::Store;
+use cni_cnm::store::record::SandboxRecord;
+use cni_types::{CniError, ContainerId};
 use sha2::{Digest, Sha256};
 
 use crate::error::ShimError;
@@ -62,6 +64,21 @@ fn replace_stale(path: &Path, netns: &Path) -> io::Result<bool> {
     fs::remove_file(path)?;
     std::os::unix::fs::symlink(netns, path)?;
     Ok(true)
+}
+
+/// Removes the path that drivers were told of a sandbox, once no endpoint is in it any more.
+pub(crate) fn remove_unused(store: &Store, sandbox: &SandboxRecord) -> Result<(), CniError> {
+    if sandbox.key == sandbox.path {
+        return Ok(());
+    }
+    for network in store.networks()?.into_iter().flatten() {
+        let others = store.endpoints(&network.id)?;
+        let mut others = others.into_iter().flatten();
+        if others.any(|it| it.sandbox.key == sandbox.key) {
+            return Ok(());
+        }
+    }
+    Ok(remove(&sandbox.key)?)
 }
 
 /// Removes the path, if it is a link. Docker's own are none.

@@ -2,8 +2,8 @@
 
 use cni_cnm::NetworkId;
 use cni_cnm::controller::Controller;
-use cni_cnm::store::StoreError;
-use cni_cnm::store::record::EndpointRecord;
+use cni_cnm::store::record::{EndpointRecord, SandboxRecord};
+use cni_cnm::store::{Store, StoreError};
 use cni_plugin::{DelRequest, Delegate, GcRequest, Request};
 use cni_types::{Attachment, CniError, Command, ErrorCode, Json};
 
@@ -52,7 +52,7 @@ impl Removal<'_> {
         if let Some(down) = departure.down {
             return Err(down.into());
         }
-        self.remove_key(&record)?;
+        key::remove_unused(self.controller.store(), &record.sandbox)?;
         if self.settings.strict_delete && !departure.notes.is_empty() {
             let refused = ShimError::Refused {
                 attachment: self.attachment.clone(),
@@ -96,26 +96,6 @@ impl Removal<'_> {
             _ => Ok(()),
         }
     }
-
-    /// The path that drivers were told goes with the container's last network.
-    fn remove_key(&self, record: &EndpointRecord) -> Result<(), CniError> {
-        let own = &record.sandbox;
-        if own.key == own.path {
-            return Ok(());
-        }
-        let store = self.controller.store();
-        for network in store.networks()?.into_iter().flatten() {
-            let others = store.endpoints(&network.id)?;
-            if others
-                .into_iter()
-                .flatten()
-                .any(|it| it.sandbox.key == own.key)
-            {
-                return Ok(());
-            }
-        }
-        Ok(key::remove(&own.key)?)
-    }
 }
 
 /// Passes a command on to the CNI plugin that gives the addresses, if there is one.
@@ -141,6 +121,7 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
     let controller = controller(&settings.data_dir, Waiting::Bounded);
     let valid: Vec<Attachment> = request.valid_attachments().collect();
     let network = NetworkId::derive(&settings.network);
+    let keys = keys(controller.store())?;
     let collected = controller.collect(
         Some((&request.request.network, &network)),
         |attachment| valid.contains(attachment),
@@ -154,8 +135,23 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
     let errors = failures
         .into_iter()
         .map(|failure| CniError::new(ErrorCode::DRIVER, failure))
+        .chain(
+            keys.iter()
+                .filter_map(|sandbox| key::remove_unused(controller.store(), sandbox).err()),
+        )
         .chain(delegate(&request.request, Command::Gc).err());
     CniError::collect(errors)
+}
+
+/// The sandboxes whose drivers were told a path of ours.
+fn keys(store: &Store) -> Result<Vec<SandboxRecord>, StoreError> {
+    let mut keys = Vec::new();
+    for network in store.networks()?.into_iter().flatten() {
+        let endpoints = store.endpoints(&network.id)?;
+        let sandboxes = endpoints.into_iter().flatten().map(|it| it.sandbox);
+        keys.extend(sandboxes.filter(|sandbox| sandbox.key != sandbox.path));
+    }
+    Ok(keys)
 }
 
 /// Whether everybody whom an ADD would ask answers.

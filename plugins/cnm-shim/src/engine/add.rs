@@ -35,7 +35,9 @@ pub(crate) fn add(
         connections: Connections::new(&settings.data_dir),
         limits: settings.limits(),
     };
-    let lock = adding.connections.lock(&request.attachment, adding.limits.total)?;
+    let lock = adding
+        .connections
+        .lock(&request.attachment, adding.limits.total)?;
     adding.clear()?;
     let sandbox = Kernel.identify(&request.netns)?;
     let deadline = adding.limits.total;
@@ -235,11 +237,7 @@ impl Adding<'_> {
     }
 
     /// Finds the link that Docker has put into the container, and gives it its name.
-    fn take_over(
-        &self,
-        connection: &mut Connection,
-        place: &Place,
-    ) -> Result<CniResult, CniError> {
+    fn take_over(&self, connection: &mut Connection, place: &Place) -> Result<CniResult, CniError> {
         let container = self
             .engine
             .inspect_container(&connection.container, self.limits.call())?;

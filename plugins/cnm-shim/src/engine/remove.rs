@@ -1,7 +1,7 @@
 //! Taking back what is remembered: DEL, the undo of a failed ADD, and what GC does.
 
 use cni_cnm::controller::spec::Limits;
-use cni_cnm::engine::{Container, Engine, EndpointConfig, EngineError};
+use cni_cnm::engine::{Container, EndpointConfig, Engine, EngineError};
 use cni_cnm::http::Patience;
 use cni_cnm::sandbox::{Kernel, LeftInside, Sandboxes};
 use cni_cnm::store::StoreError;
@@ -165,7 +165,10 @@ impl<'a> Removal<'a> {
     /// The container; `None` if it is gone, and its endpoints with it.
     fn container(&self, connection: &Connection) -> Result<Option<Container>, EngineError> {
         let deadline = self.limits.call();
-        match self.engine.inspect_container(&connection.container, deadline) {
+        match self
+            .engine
+            .inspect_container(&connection.container, deadline)
+        {
             Err(error) if error.is_not_found() => Ok(None),
             found => found.map(Some),
         }
@@ -213,10 +216,10 @@ impl<'a> Removal<'a> {
     ) -> Result<(), CniError> {
         let (name, id) = (&connection.network_name, &connection.network);
         let _lock = self.connections.lock_network(name, self.limits.total)?;
-        match network::remove_unused(&self.engine, id, of, self.limits.join()) {
-            // The container is disconnected, which is what DEL is for. GC removes networks, too.
-            Err(error) => report::notes(&[CniError::from(error).to_string()]),
-            Ok(()) => {}
+        let removed = network::remove_unused(&self.engine, id, of, self.limits.join());
+        // The container is disconnected, which is what DEL is for. GC removes networks, too.
+        if let Err(error) = removed {
+            report::notes(&[CniError::from(error).to_string()]);
         }
         Ok(())
     }
