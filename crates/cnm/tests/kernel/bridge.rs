@@ -186,12 +186,18 @@ fn a_name_that_somebody_else_has_is_passed_over() {
         .host()
         .ip(&format!("link add {first} type veth peer name theirs"));
     let before = machine.snapshot();
-    let e2 = machine.attach(&dual(), 2, &c1);
-    assert_ne!(link(&machine).unwrap().name, first);
-    assert_eq!(machine.check(&network, &e2), "");
-    machine.leave(&network, &e2);
-    assert_eq!(link(&machine), None);
-    before.assert_unchanged(&machine.snapshot());
+    for remembered in [true, false] {
+        let e2 = machine.attach(&dual(), 2, &c1);
+        assert_ne!(link(&machine).unwrap().name, first);
+        assert_eq!(machine.check(&network, &e2), "");
+        if !remembered {
+            let memory = format!("bridge/{network}/{e2}.json");
+            std::fs::remove_file(machine.world.dir().join(memory)).unwrap();
+        }
+        machine.leave(&network, &e2);
+        assert_eq!(link(&machine), None);
+        before.assert_unchanged(&machine.snapshot());
+    }
 }
 
 #[test]
