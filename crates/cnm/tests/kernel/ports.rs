@@ -224,6 +224,26 @@ fn ports_go_with_their_endpoint() {
     before.assert_unchanged(&machine.snapshot());
 }
 
+/// Somebody deleted the interface, or its sandbox was, and the same endpoint comes again.
+#[test]
+fn ports_of_an_endpoint_that_went_by_itself_go_when_it_comes_again() {
+    let machine = Machine::new();
+    let c1 = machine.world.container("c1");
+    machine.create(&dual());
+    let before = machine.snapshot();
+    let e2 = machine.attach(&dual(), 2, &c1);
+    machine.publish(&e2, &both());
+    c1.ip("link del eth0");
+    machine.attach(&dual(), 2, &c1);
+    let ruleset = machine.host().command("nft", &["list", "tables"]);
+    assert_eq!(ruleset.trim(), "table inet tenon_masquerade");
+    machine.leave(&id('1'), &e2);
+    let memory = format!("{}.json", id('1'));
+    before
+        .without(&memory)
+        .assert_unchanged(&machine.snapshot().without(&memory));
+}
+
 #[test]
 fn ports_are_published_where_they_are_wanted() {
     let machine = Machine::new();
