@@ -23,4 +23,5 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod shim;
 pub mod throughput;

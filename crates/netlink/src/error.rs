@@ -50,6 +50,7 @@ pub enum Op {
     DeleteFilter,
     ListFilters,
     Probe,
+    FindRoute,
     Subscribe,
     WaitForLink,
     WaitForAddress,
@@ -97,6 +98,7 @@ impl fmt::Display for Op {
             Self::DeleteFilter => "delete filter",
             Self::ListFilters => "list filters of",
             Self::Probe => "ask the kernel for",
+            Self::FindRoute => "find the route to",
             Self::Subscribe => "subscribe to",
             Self::WaitForLink => "wait for link",
             Self::WaitForAddress => "wait for address",
@@ -255,6 +257,15 @@ impl NetlinkError {
             Some(Errno::ENOENT) => matches!(self.op, Op::AddQdisc | Op::AddFilter),
             _ => false,
         }
+    }
+
+    /// No packet gets there: there is no route, or one that refuses.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)
+        )
     }
 
     /// The same may work later (CNI error code 11).

@@ -11,6 +11,7 @@ mod change;
 mod error;
 mod frame;
 mod link;
+pub mod localnet;
 mod mac;
 mod ns;
 mod qdisc;

@@ -1,10 +1,14 @@
-//! The `cnm-shim` plugin: joins CNI containers to networks of Docker's Container Network Model.
+//! The `cnm-shim` plugin: joins CNI containers to networks of Docker's Container Network Model. With
+//! arguments it is a command for people.
 
+mod cli;
+mod compare;
 mod config;
 mod driver;
 mod drivers;
 mod engine;
 mod error;
+mod interfaces;
 mod report;
 
 use std::process::ExitCode;
@@ -72,5 +76,8 @@ impl Plugin for CnmShim {
 }
 
 fn main() -> ExitCode {
+    if cli::is_meant() {
+        return cli::main();
+    }
     cni_plugin::main(&CnmShim)
 }

@@ -6,7 +6,7 @@ use cni_types::{Attachment, NetworkName};
 
 use super::debts::{Unpaid, in_words};
 use super::spec::Limits;
-use super::{Controller, ControllerError, Outcome, Policy};
+use super::{Controller, Outcome, Policy};
 use crate::ids::NetworkId;
 use crate::store::record::EndpointRecord;
 use crate::store::{Lock, StoreError};
@@ -154,55 +154,21 @@ impl Round<'_> {
     }
 
     fn end_endpoint(&mut self, found: &EndpointRecord) {
-        let (controller, limits) = (self.controller, self.limits);
-        let attachment = Attachment::from(&found.attachment);
-        let policy = Policy::default();
-        let removed = controller
-            .lock(&attachment, limits.total)
-            .map_err(ControllerError::from)
-            .and_then(|_lock| controller.disconnect(&found.network, &attachment, policy, limits));
-        let Some(departure) = self.collected.keep(removed) else {
+        let removed = self.controller.remove_endpoint(found, self.limits);
+        let Some(departure) = self.collected.keep(removed).flatten() else {
             return;
         };
         self.collected.failures.extend(departure.notes);
-        if let Some(error) = departure.down {
-            return self.collected.note(&error);
+        match departure.down {
+            Some(error) => self.collected.note(&error),
+            None => self.collected.endpoints += 1,
         }
-        self.collected.endpoints += 1;
-        self.sweep(found);
     }
 
-    /// The link of an endpoint that is dead may still lie about in the host's namespace.
-    fn sweep(&mut self, dead: &EndpointRecord) {
-        let Some(link) = &dead.link else {
-            return;
-        };
-        let living = self.controller.store.endpoints(&dead.network);
-        let mut living = living.unwrap_or_default().into_iter().flatten();
-        if living.any(|one| {
-            one.link
-                .is_some_and(|other| other.src_name == link.src_name)
-        }) {
-            return;
-        }
-        let discarded = self.controller.sandboxes.discard_named(&link.src_name);
-        self.collected.keep(discarded);
-    }
-
-    /// An earlier removal that could not be done to the end.
-    fn finish(&mut self, mut record: EndpointRecord) {
-        let controller = self.controller;
-        let unpaid = controller.pay_endpoint(&mut record, true, self.limits);
-        let saved = if record.owed.is_empty() {
-            self.collected.garbage += 1;
-            self.sweep(&record);
-            controller.store.remove_garbage(&record)
-        } else {
-            record.tries += 1;
-            controller.store.save_garbage(&record)
-        };
-        self.collected.failures.extend(unpaid.into_words());
-        self.collected.keep(saved);
+    fn finish(&mut self, garbage: EndpointRecord) {
+        let failures = self.controller.finish_garbage(garbage, self.limits);
+        self.collected.garbage += usize::from(failures.is_empty());
+        self.collected.failures.extend(failures);
     }
 
     /// A network that is half made or half removed, or that nobody needs any more.

@@ -100,6 +100,10 @@ impl Payers<'_> {
         let Some(ipam) = self.ipam()? else {
             return Ok(());
         };
+        if pool.is_empty() {
+            // Nobody ever heard what it is called.
+            return Ok(());
+        }
         let request = ReleasePoolRequest {
             pool_id: pool.to_owned(),
         };
@@ -194,7 +198,7 @@ impl Controller {
     }
 
     /// Whether another endpoint of the container is there, on whatever network.
-    fn has_other_with_key(&self, record: &EndpointRecord) -> Result<bool, StoreError> {
+    pub(super) fn has_other_with_key(&self, record: &EndpointRecord) -> Result<bool, StoreError> {
         for network in self.store.networks()?.into_iter().flatten() {
             let mut others = self.store.endpoints(&network.id)?.into_iter().flatten();
             if others.any(|it| it.sandbox.key == record.sandbox.key && it.id != record.id) {

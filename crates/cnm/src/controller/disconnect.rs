@@ -182,17 +182,10 @@ impl Controller {
     /// # Errors
     /// It has some, or the records could not be read or written.
     pub fn remove_network(&self, network: &NetworkId, limits: Limits) -> Outcome<Vec<String>> {
-        let _lock = self.store.lock_network(network, limits.total)?;
-        let Some(mut record) = self.store.network(network)? else {
+        let lock = self.store.lock_network(network, limits.total)?;
+        let Some(mut record) = self.unused_network(network, &lock)? else {
             return Ok(Vec::new());
         };
-        let endpoints = self.store.endpoints(network)?.len();
-        if endpoints > 0 {
-            return Err(super::ControllerError::NetworkInUse {
-                name: record.name,
-                endpoints,
-            });
-        }
         Ok(self.end_network(&mut record, limits)?.into_words())
     }
 }

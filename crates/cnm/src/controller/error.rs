@@ -55,7 +55,7 @@ pub enum ControllerError {
     #[error("network {0} was made with another configuration and has endpoints")]
     NetworkChanged(String),
     /// The network cannot be removed.
-    #[error("network {name} has {endpoints} endpoints")]
+    #[error("network {name} still has endpoints: {endpoints}")]
     NetworkInUse {
         /// Its name.
         name: String,
@@ -110,6 +110,9 @@ impl ToCniError for ControllerError {
                 "undo the change, or give the network another name, or remove its containers and then \
                  `cnm-shim rm network NAME`",
             ),
+            Self::NetworkInUse { .. } => {
+                Some("remove their containers first; `cnm-shim endpoints NETWORK` lists them")
+            }
             Self::NetworkHalfDone(_) => {
                 Some("`cnm-shim networks` tells what is left, `cnm-shim gc` tries again")
             }

@@ -11,7 +11,7 @@ use cni_netlink::{
 use cni_types::{IfName, IpCidr, MacAddr};
 
 use super::plan::{DefaultRoute, Exit, Placement};
-use super::{HostEnd, Placed, SandboxError, Sandboxes, Seen, TakenOut, key};
+use super::{HostEnd, LeftInside, Placed, SandboxError, Sandboxes, Seen, TakenOut, key};
 use crate::store::record::{LinkRecord, SandboxRecord};
 
 /// The kinds of links that drivers make, and that are nothing without their endpoint. Hardware has
@@ -161,9 +161,41 @@ impl Sandboxes for Kernel {
     }
 }
 
+impl Kernel {
+    /// Deletes a link that its driver has left in a sandbox. The link must be the very one: another
+    /// of its name, or with its hardware address, stays, and so does hardware.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn discard_inside(
+        self,
+        sandbox: &SandboxRecord,
+        link: &LinkRecord,
+    ) -> Result<LeftInside, SandboxError> {
+        let Some(netns) = NetNs::open_if_there(&sandbox.path)? else {
+            return Ok(LeftInside::Nothing);
+        };
+        if identity(&netns, &sandbox.path)? != (sandbox.dev, sandbox.inode) {
+            return Ok(LeftInside::Nothing);
+        }
+        let inside = netns.socket()?;
+        let found = find_placed(&inside, link)?.filter(|found| mac_text(found) == link.mac);
+        match found {
+            None => Ok(LeftInside::Nothing),
+            Some(found) if is_made_by_driver(&found) => {
+                discard(&inside, Some(found)).map(|()| LeftInside::Deleted)
+            }
+            Some(found) => Ok(LeftInside::Kept(found.name)),
+        }
+    }
+}
+
+fn is_made_by_driver(link: &Link) -> bool {
+    MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind))
+}
+
 fn discard(host: &Socket, link: Option<Link>) -> Result<(), SandboxError> {
-    let made = |link: &Link| MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind));
-    let Some(link) = link.filter(made) else {
+    let Some(link) = link.filter(is_made_by_driver) else {
         return Ok(());
     };
     match host.request(&delete_link(&link.id())) {

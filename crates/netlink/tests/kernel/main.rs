@@ -3,6 +3,7 @@
 
 mod addresses;
 mod links;
+mod localnet;
 mod moves;
 mod namespaces;
 mod qdiscs;

@@ -1,6 +1,7 @@
 //! The config's keys, and the only place where they are validated.
 
 mod addresses;
+mod engine;
 mod error;
 mod raw;
 mod settings;
@@ -17,10 +18,11 @@ use cni_types::config::{MacConf, requested_mac};
 use cni_types::{Dns, MacAddr, NetworkName};
 
 use self::addresses::FamilyKeys;
+pub(crate) use self::engine::{EngineConfig, EngineNetwork};
 pub(crate) use self::error::ConfigError;
 use self::raw::{Conf, RemovalConf, Scalar};
-pub(crate) use self::settings::Settings;
 use self::settings::timeout;
+pub(crate) use self::settings::{DATA_DIR, Settings};
 
 /// The type under which kubernetes/contrib's `to_docker` was called.
 const C2D: &str = "c2d";
@@ -68,31 +70,6 @@ pub(crate) struct DriverConfig {
     pub(crate) wishes: Wishes,
 }
 
-/// A valid config of the `engine` backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineConfig {
-    /// Docker's network, by name or id.
-    pub(crate) network: String,
-    /// How to make it if there is none; only where the config names a driver.
-    pub(crate) create: Option<EngineNetwork>,
-    /// Docker's container, where it is not `CNI_CONTAINERID`.
-    pub(crate) container: Option<String>,
-    pub(crate) wishes: Wishes,
-}
-
-/// A Docker network to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineNetwork {
-    pub(crate) driver: String,
-    pub(crate) options: BTreeMap<String, String>,
-    pub(crate) ipam_driver: String,
-    pub(crate) ipam_options: BTreeMap<String, String>,
-    pub(crate) v4: FamilySpec,
-    pub(crate) v6: FamilySpec,
-    pub(crate) enable_ipv6: bool,
-    pub(crate) internal: bool,
-}
-
 impl Backend {
     /// Reads and validates a config.
     pub(crate) fn load(request: &Request) -> Result<Self, ConfigError> {
@@ -121,7 +98,7 @@ impl Backend {
         one_of("backend", backend, &["driver", "engine"])?;
         let wishes = wishes(&conf, cni_args)?;
         if backend == "engine" {
-            return engine(conf, name, wishes).map(Self::Engine);
+            return engine::read(conf, name, wishes).map(Self::Engine);
         }
         driver(conf, name, wishes).map(Self::Driver)
     }
@@ -300,34 +277,6 @@ fn ipam(conf: &Conf) -> IpamSpec {
         driver: driver_ref(name, &conf.ipam_driver_url),
         options: texts(conf.ipam_options.clone()),
     }
-}
-
-fn engine(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<EngineConfig, ConfigError> {
-    if !conf.ipam.r#type.is_empty() {
-        return Err(ConfigError::Together {
-            one: "ipam",
-            other: "backend: engine",
-        });
-    }
-    let (v4, v6, enable_ipv6) = families(&conf)?;
-    let network = network_name(&conf, name);
-    let container = Some(conf.args.docker.container_id).filter(|id| !id.is_empty());
-    let create = conf.driver.filter(|driver| !driver.is_empty());
-    Ok(EngineConfig {
-        network,
-        create: create.map(|driver| EngineNetwork {
-            driver,
-            options: texts(conf.options),
-            ipam_driver: conf.ipam_driver,
-            ipam_options: texts(conf.ipam_options),
-            v4,
-            v6,
-            enable_ipv6,
-            internal: conf.internal,
-        }),
-        container,
-        wishes,
-    })
 }
 
 #[cfg(test)]

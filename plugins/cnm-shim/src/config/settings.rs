@@ -12,7 +12,7 @@ use super::driver_ref;
 use super::raw::RemovalConf;
 
 /// Where records are kept.
-const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
+pub(crate) const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
 
 /// How long a command may take when the config does not say: shorter than the two minutes after
 /// which kubelet gives up a sandbox.

@@ -1,6 +1,7 @@
 //! The controller against a world in memory.
 
 mod fake;
+mod mend;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
