@@ -38,7 +38,7 @@ pub(super) fn attachment(record: &EndpointRecord) -> String {
 /// Whether an endpoint is as it should be.
 pub(super) fn endpoint_state(endpoint: &KnownEndpoint) -> String {
     let record = &endpoint.record;
-    let made = match (record.complete, record.tries) {
+    let made = match (record.is_whole(), record.tries) {
         (true, _) => None,
         (false, 0) => Some("half made"),
         (false, _) => Some("half removed"),
