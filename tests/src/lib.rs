@@ -18,3 +18,5 @@ pub mod jail;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod published;
+pub mod sctp;
