@@ -23,5 +23,7 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod published;
+pub mod sctp;
 pub mod shim;
 pub mod throughput;
