@@ -13,6 +13,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use cni_testkit::{Netns, Runner, World, require, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::cgroup::Cgroup;
 use crate::engine::Engine;
@@ -93,9 +95,14 @@ impl<'world> Dockerd<'world> {
     /// Sends it a signal: after `STOP` it is there and does not answer, until `CONT`.
     pub fn signal(&self, signal: &str) {
         let pid = fs::read_to_string(PID_FILE).unwrap();
-        let mut kill = self.jail().command("kill");
-        let sent = kill.args(["-s", signal, pid.trim()]).status().unwrap();
+        let mut command = self.jail().command("kill");
+        let sent = command.args(["-s", signal, pid.trim()]).status().unwrap();
         assert!(sent.success(), "kill -s {signal} {pid}");
+        if signal == "CONT" {
+            // nsenter stops and ends with its child, and does not go on with it.
+            let nsenter = Pid::from_raw(self.child.borrow().id().cast_signed());
+            kill(nsenter, Signal::SIGCONT).unwrap();
+        }
     }
 
     /// Its API.
@@ -188,6 +195,8 @@ impl Drop for Dockerd<'_> {
     fn drop(&mut self) {
         // The jail ends it all, containers too; this only collects our own child.
         drop(self.jail.take());
-        let _ = self.child.borrow_mut().wait();
+        let mut child = self.child.borrow_mut();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use cni_testkit::{Netns, Outcome, World};
+use cni_testkit::{Netns, Outcome, Snapshot, World};
 use serde_json::{Value, json};
-use tenon_tests::cnm::driver::{Driver, Fault, Method, SrcName, Style};
+use tenon_tests::cnm::driver::{Driver, Fault, Gateway, Method, SrcName, Style};
 use tenon_tests::dockerd::Dockerd;
 use tenon_tests::shim::{Before, Shim, records, sorted_links};
 
@@ -53,6 +53,7 @@ impl<'a> Setup<'a> {
 #[test]
 fn containers_that_cannot_be_joined() {
     let world = World::new();
+    let nobody = world.container("nobody");
     let dockerd = Dockerd::start(&world);
     let engine = dockerd.engine();
     engine.create_network("red", "bridge", "10.71.0.0/24");
@@ -62,8 +63,6 @@ fn containers_that_cannot_be_joined() {
         let call = shim.call("ADD").container_id(id).ifname("eth0");
         call.netns(netns).run()
     };
-    let nobody = world.container("nobody");
-
     assert_refused(
         &add("nobody", nobody.path_str()),
         3,
@@ -127,7 +126,6 @@ fn networks_that_cannot_be_joined() {
     refused(json!({}), 7, missing);
     refused(json!({"network": "host"}), 7, &["network: ", "host"]);
     refused(json!({"subnet": "10.71.0.0/24"}), 7, &["subnet needs driver"]);
-    refused(json!({"driver": "nowhere", "timeout": "20s"}), 140, &["create network blue", "nowhere"]);
     let overlapping = json!({"driver": "bridge", "subnet": "10.71.0.0/33"});
     refused(overlapping, 7, &["subnet"]);
     let call = Shim::new(&dockerd, "blue").call("STATUS");
@@ -194,6 +192,7 @@ fn wishes_that_docker_does_not_heed() {
     engine.create_network("alpha", "bridge", "10.71.0.0/24");
     engine.create_network("beta", "bridge", "10.72.0.0/24");
     engine.run("one", "alpha");
+    engine.run("two", "beta");
     let netns = dockerd.netns("one");
     let before = Before::of(&world, &netns);
     let refused = |keys: Value, code: u32, words: &[&str]| {
@@ -217,18 +216,18 @@ fn wishes_that_docker_does_not_heed() {
         2,
         &["isDefaultGateway: ", "Engine 28"],
     );
-    refused(
-        json!({"runtimeConfig": {"ips": ["fd72::5/64"]}}),
-        2,
-        &["runtimeConfig.ips: fd72::5 was asked for"],
-    );
+    let other_family = json!({"runtimeConfig": {"ips": ["fd72::5/64"]}});
+    refused(other_family, 7, &["fd72::5 is in no subnet of network beta (10.72.0.0/24)"]);
     refused(
         json!({"runtimeConfig": {"ips": ["10.72.0.5/24", "10.72.0.6/24"]}}),
         2,
         &["runtimeConfig.ips", "one address of each family"],
     );
     let outside = json!({"runtimeConfig": {"ips": ["10.99.0.5/24"]}});
-    refused(outside, 140, &["could not connect", "10.99.0.5"]);
+    refused(outside, 7, &["10.99.0.5 is in no subnet of network beta"]);
+    let two = engine.endpoint("two", "beta")["IPAddress"].clone();
+    let taken = json!({"runtimeConfig": {"ips": [two]}});
+    refused(taken, 101, &["of network beta belongs to container two"]);
 }
 
 /// One way in which Docker fails to connect, and how to bring it about.
@@ -250,7 +249,11 @@ const FAILING: &[Failing] = &[
     }),
     // Docker is content, and there is no interface.
     ("no interface", |driver| {
-        driver.style(|style| style.src_name = SrcName::Absent);
+        driver.style(|style| {
+            style.src_name = SrcName::Absent;
+            style.gateway = Gateway::Text(String::new());
+            style.disable_gateway_service = true;
+        });
     }),
 ];
 
@@ -268,7 +271,8 @@ fn nothing_is_left_of_a_connection_that_fails() {
         bring_about(&driver);
         let words: &[&str] = match *what {
             "no interface" => &["no interface in it has 10.77.0."],
-            _ => &["could not connect container", "no more"],
+            "RequestAddress" => &["could not create network remote", "no more"],
+            _ => &["could not connect container one and network remote", "no more"],
         };
         assert_refused(&shim.try_add("one", "eth0"), 140, words);
         driver.clear_faults();
@@ -278,30 +282,49 @@ fn nothing_is_left_of_a_connection_that_fails() {
         assert_eq!(gone.status, 404, "{what}: the network was made for nothing");
         setup.assert_unchanged(&dockerd);
     }
-    // The same where the network is there, and stays.
+}
+
+/// Of a connection that has failed Docker keeps a note, which there is no striking out while the
+/// network is there. It is in nobody's way.
+#[test]
+fn a_note_that_docker_keeps_is_told_and_gets_over() {
+    let world = World::new();
+    let driver = Driver::named("tenon").start();
+    let dockerd = Dockerd::start(&world);
+    let engine = dockerd.engine();
+    let setup = Setup::new(&world, &dockerd);
     engine.create_network_with(&json!({"Name": "kept", "Driver": "tenon",
-        "IPAM": {"Driver": "tenon", "Config": [{"Subnet": "10.78.0.0/24"}]}}));
-    driver.fault(Method::Join, Fault::err("no more"));
-    let kept = Shim::new(&dockerd, "kept");
-    assert_refused(&kept.try_add("one", "eth0"), 140, &["no more"]);
-    driver.clear_faults();
-    kept.add("one", "eth0").del_ok();
+        "IPAM": {"Driver": "tenon", "Config": [{"Subnet": "10.77.0.0/24"}]}}));
+    let inside = || Snapshot::of(&setup.netns).without("nft");
+    let before = inside();
+    let shim = Shim::new(&dockerd, "kept");
+    for method in [Method::CreateEndpoint, Method::Join] {
+        driver.fault(method, Fault::err("no more"));
+        let words = &["no more", "Docker keeps a note of container one and network kept"];
+        assert_refused(&shim.try_add("one", "eth0"), 140, words);
+        driver.clear_faults();
+        assert_eq!(driver.endpoints(), []);
+        before.assert_unchanged(&inside());
+        let joined = shim.add("one", "eth0");
+        joined.check().expect_silent_ok();
+        joined.del_ok();
+        assert!(engine.endpoint("one", "none").is_object());
+    }
     engine.remove_network("kept");
     driver.assert_empty();
     setup.assert_unchanged(&dockerd);
 }
 
-/// A reader that is gone at the very end is a failure like any other.
 #[test]
-fn nothing_is_left_when_nobody_reads_the_result() {
+fn nothing_is_left_when_the_result_cannot_be_written() {
     let world = World::new();
     let dockerd = Dockerd::start(&world);
     dockerd.engine().create_network("red", "bridge", "10.71.0.0/24");
     let setup = Setup::new(&world, &dockerd);
     let shim = Shim::new(&dockerd, "red");
     let words = dockerd.words();
-    let closed = ["sh", "-c", "exec \"$@\" >&-", "sh"].map(str::to_owned);
-    let through: Vec<&str> = words.iter().chain(&closed).map(String::as_str).collect();
+    let full = ["sh", "-c", "exec \"$0\" >/dev/full"].map(str::to_owned);
+    let through: Vec<&str> = words.iter().chain(&full).map(String::as_str).collect();
     let outcome = shim.call_for("ADD", "one", "eth0").through(&through).run();
     assert_eq!(outcome.code, 1, "{outcome}");
     assert_eq!(records(), Vec::<String>::new());

@@ -50,7 +50,7 @@ fn remove_networks(
     };
     let remove = |id: &str, name: &str| -> Result<(), CniError> {
         let _lock = connections.lock_network(name, limits.total)?;
-        Ok(network::remove_unused(&engine, id, of, limits.join())?)
+        Ok(network::remove_unused(&engine, id, (of, ""), limits.join())?)
     };
     let outcomes = made.iter().map(|network| remove(&network.id, &network.name));
     CniError::collect(outcomes.filter_map(Result::err))
