@@ -94,6 +94,15 @@ impl EngineCause {
 }
 
 impl EngineError {
+    /// The same, with its subject as people know it: Engine is asked with ids.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            ..self
+        }
+    }
+
     /// Engine's words, if it answered with an error.
     fn message(&self) -> Option<&str> {
         match &self.cause {

@@ -15,7 +15,7 @@ use cni_cnm::store::record::DriverRef;
 use cni_cnm::wire::network::PortBinding;
 use cni_plugin::Request;
 use cni_types::config::{MacConf, requested_mac};
-use cni_types::{Dns, MacAddr, NetworkName};
+use cni_types::{Dns, Json, MacAddr, NetworkName, SpecVersion};
 
 use self::addresses::FamilyKeys;
 pub(crate) use self::engine::{EngineConfig, EngineNetwork};
@@ -101,6 +101,15 @@ impl Backend {
             return engine::read(conf, name, wishes).map(Self::Engine);
         }
         driver(conf, name, wishes).map(Self::Driver)
+    }
+}
+
+/// The configs of `to_docker` say `0.1`, which was a version before versions had three numbers.
+pub(crate) fn modernise(config: &mut Json) {
+    let says = |key, text| config.get(key).and_then(Json::as_str) == Some(text);
+    if says("type", C2D) && says("cniVersion", "0.1") {
+        let version = SpecVersion::V0_1_0.as_str().to_owned();
+        config.set("cniVersion", Json::String(version));
     }
 }
 

@@ -43,13 +43,16 @@ pub(crate) fn add(
     let deadline = adding.limits.total;
     let locks = Rc::new([lock, adding.connections.lock_sandbox(&sandbox, deadline)?]);
     let (container, place) = adding.find_place()?;
-    let (network, network_lock) = adding.ensure_network(undo)?;
-    let mut connection = adding.intend(&container, &network, place.sandbox.clone())?;
+    let ready = adding.ensure_network(undo)?;
+    let network = &ready.network;
+    adding.require_room(&container, network)?;
+    let mut connection = adding.intend(&container, &ready, place.sandbox.clone())?;
     adding.push_undo(locks, undo);
-    adding.connect(&connection, &network)?;
-    drop(network_lock);
+    adding.connect(&connection, network)?;
+    drop(ready);
     let result = adding.take_over(&mut connection, &place)?;
     connection.whole = true;
+    connection.made_network = false;
     adding.connections.save(&connection)?;
     Ok(result)
 }
@@ -60,6 +63,15 @@ struct Adding<'a> {
     engine: Rc<Engine>,
     connections: Connections,
     limits: Limits,
+}
+
+/// The network.
+struct Ready {
+    network: Network,
+    /// Whether it was made just now.
+    is_new: bool,
+    /// Keeps others from removing it while nobody is on it.
+    _lock: Option<Lock>,
 }
 
 /// Where the link will be.
@@ -113,66 +125,80 @@ impl Adding<'_> {
         Ok((container, place))
     }
 
-    /// The network, made if need be. The lock keeps others from removing it while nobody is on it.
-    fn ensure_network(&self, undo: &mut Undo) -> Result<(Network, Option<Lock>), CniError> {
+    /// The network, made if need be.
+    fn ensure_network(&self, undo: &mut Undo) -> Result<Ready, CniError> {
         let name = &self.config.network;
+        let find = || network::find(&self.engine, name, self.limits.call());
+        let none = || JoinError::NoNetwork(name.clone());
         let Some(wanted) = &self.config.create else {
-            let found = network::find(&self.engine, name, self.limits.call())?;
-            let found = found.ok_or_else(|| JoinError::NoNetwork(name.clone()))?;
-            return Ok((found, None));
+            return Ok(Ready {
+                network: find()?.ok_or_else(none)?,
+                is_new: false,
+                _lock: None,
+            });
         };
         let lock = self.connections.lock_network(name, self.limits.total)?;
-        let found = match network::find(&self.engine, name, self.limits.call())? {
-            Some(found) => found,
-            None => self.make_network(wanted, undo)?,
+        let (network, is_new) = match find()? {
+            Some(found) => (found, false),
+            None => {
+                let is_new = self.make_network(wanted, undo)?;
+                (find()?.ok_or_else(none)?, is_new)
+            }
         };
-        network::require_same(&found, wanted)?;
-        Ok((found, Some(lock)))
+        network::require_same(&network, wanted)?;
+        Ok(Ready {
+            network,
+            is_new,
+            _lock: Some(lock),
+        })
     }
 
-    fn make_network(&self, wanted: &EngineNetwork, undo: &mut Undo) -> Result<Network, CniError> {
-        let name = &self.config.network;
+    /// Makes the network; `false` if somebody else has made it in the meantime.
+    fn make_network(&self, wanted: &EngineNetwork, undo: &mut Undo) -> Result<bool, CniError> {
+        let name = self.config.network.clone();
         let of = self.attachment().network.clone();
-        let request = network::request(name, wanted, &of);
-        match self.engine.create_network(&request, self.limits.join()) {
-            Ok(id) => {
-                let (engine, limits) = (Rc::clone(&self.engine), self.limits);
-                let (connections, name) = (self.connections.clone(), name.clone());
-                undo.push(format!("remove network {name}"), move || {
-                    let deadline = limits.undo().call();
-                    let _lock = connections.lock_network(&name, deadline)?;
-                    Ok(network::remove_unused(&engine, &id, &of, deadline)?)
-                });
-            }
-            // Somebody else has made it in the meantime.
-            Err(error) if error.is_conflict() => {}
+        let request = network::request(&name, wanted, &of);
+        let id = match self.engine.create_network(&request, self.limits.join()) {
+            Ok(id) => id,
+            Err(error) if error.is_conflict() => return Ok(false),
             Err(error) => return Err(error.into()),
+        };
+        let (engine, limits) = (Rc::clone(&self.engine), self.limits);
+        let connections = self.connections.clone();
+        undo.push(format!("remove network {name}"), move || {
+            let deadline = limits.undo().call();
+            let _lock = connections.lock_network(&name, deadline)?;
+            Ok(network::remove_unused(&engine, &id, (&of, ""), deadline)?)
+        });
+        Ok(true)
+    }
+
+    fn require_room(&self, container: &Container, network: &Network) -> Result<(), JoinError> {
+        if network.containers.contains_key(&container.id) {
+            return Err(JoinError::AlreadyThere {
+                container: container::name(container),
+                network: network.name.clone(),
+            });
         }
-        let made = network::find(&self.engine, name, self.limits.call())?;
-        made.ok_or_else(|| JoinError::NoNetwork(name.clone()).into())
+        network::require_free(network, &self.config.wishes.ips)
     }
 
     /// Writes down what is about to be asked for.
     fn intend(
         &self,
         container: &Container,
-        network: &Network,
+        ready: &Ready,
         sandbox: SandboxRecord,
     ) -> Result<Connection, CniError> {
-        if on_network(container, &network.id, &network.name).is_some() {
-            return Err(JoinError::AlreadyThere {
-                container: container::name(container),
-                network: network.name.clone(),
-            }
-            .into());
-        }
         let connection = Connection {
             attachment: self.attachment().into(),
             engine: self.engine.address().to_string(),
             container: container.id.clone(),
-            network: network.id.clone(),
-            network_name: network.name.clone(),
-            was_on_none: container::is_on_none(container),
+            container_name: container::name(container),
+            network: ready.network.id.clone(),
+            network_name: ready.network.name.clone(),
+            made_network: ready.is_new,
+            was_on_none: container::belongs_on_none(container),
             sandbox,
             sandbox_id: container.network_settings.sandbox_id.clone(),
             endpoint: String::new(),
@@ -195,7 +221,7 @@ impl Adding<'_> {
                 return Ok(());
             };
             let removal = Removal::new(&connection, &connections, limits.undo())?;
-            report::strictly(removal.run(&mut connection)?)
+            report::strictly(removal.undo(&mut connection)?)
         });
     }
 
@@ -229,7 +255,7 @@ impl Adding<'_> {
         } else {
             Ok(())
         };
-        let error = CniError::from(error);
+        let error = CniError::from(error.about(&connection.subject()));
         match saved {
             Ok(()) => error,
             Err(also) => error.and(CniError::from(also)),

@@ -26,9 +26,14 @@ pub(super) struct Connection {
     pub(super) engine: String,
     /// Docker's id of the container.
     pub(super) container: String,
+    /// How people know it.
+    pub(super) container_name: String,
     /// Docker's id of the network.
     pub(super) network: String,
     pub(super) network_name: String,
+    /// Whether the network was made for it, and goes with it if it is never whole.
+    #[serde(default)]
+    pub(super) made_network: bool,
     /// Whether the container was on `none`, to which it goes back.
     #[serde(default)]
     pub(super) was_on_none: bool,
@@ -56,6 +61,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// How people know what is connected with what.
+    pub(super) fn subject(&self) -> String {
+        format!(
+            "container {} and network {}",
+            self.container_name, self.network_name
+        )
+    }
+
     /// The container's endpoint on the network, if it was this connection that brought it about.
     pub(super) fn endpoint_of<'a>(&self, container: &'a Container) -> Option<&'a Endpoint> {
         let endpoint = on_network(container, &self.network, &self.network_name)?;
@@ -162,7 +175,7 @@ mod tests {
 
     fn connection() -> Connection {
         let text = r#"{"attachment": {"network": "pods", "containerId": "c1", "ifname": "eth0"},
-            "engine": "unix:///var/run/docker.sock", "container": "c", "network": "n",
+            "engine": "unix:///var/run/docker.sock", "container": "c", "containerName": "one", "network": "n",
             "networkName": "red", "sandboxId": "s", "endpoint": "e"}"#;
         serde_json::from_str(text).unwrap()
     }
