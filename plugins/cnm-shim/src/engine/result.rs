@@ -102,6 +102,7 @@ mod tests {
                 route("fe80::/64", ""),
             ],
             host_end: Some(HostEnd {
+                up: true,
                 name: "veth1".into(),
                 mac: "02:00:00:00:00:01".into(),
                 mtu: 1400,
