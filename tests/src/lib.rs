@@ -23,5 +23,6 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod ports;
 pub mod shim;
 pub mod throughput;
