@@ -1,9 +1,4 @@
 //! cnm-shim's `engine` backend with a real dockerd: its containers on its networks, and back.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "test functions fail by panicking"
-)]
 
 use cni_testkit::{Netns, Snapshot, World};
 use serde_json::{Value, json};
@@ -33,7 +28,7 @@ fn a_container_is_joined_to_two_networks_and_back() {
     let joined = shim.add("one", "net1");
     assert_eq!(link_names(&netns), ["eth0", "lo", "net1"]);
     let cidr = cidrs(&joined.result).remove(0);
-    assert_eq!(addresses_of(&netns, "net1"), [cidr.clone()]);
+    assert_eq!(addresses_of(&netns, "net1"), std::slice::from_ref(&cidr));
     let endpoint = engine.endpoint("one", "second");
     assert_eq!(joined.address(), endpoint["IPAddress"].as_str().unwrap());
     let id = engine.inspect("one")["Id"].as_str().unwrap().to_owned();
