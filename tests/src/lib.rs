@@ -23,6 +23,7 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod ports;
 pub mod published;
 pub mod sctp;
 pub mod shim;
