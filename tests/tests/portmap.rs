@@ -359,7 +359,6 @@ fn passed_on(suite: &Suite) {
         if mappings == json!([]) {
             before.assert_unchanged(&scene.world.snapshot());
         }
-        // It looks for the rules of one family among those of the other.
         if !differs(suite, "check-ports") {
             attached.check_ok();
         }
