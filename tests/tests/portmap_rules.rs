@@ -357,8 +357,14 @@ fn route_localnet_goes_back_with_the_last_mapping() {
     host.set_sysctl("net/ipv4/conf/tenon0/route_localnet", "1");
     first.publish(&suite, &json!({}), &ports(8080)).del_ok();
     assert_eq!(localnet(), "1");
-    // Mappings that are not reached over loopback do not open it.
+    // Somebody flushes all rules, the guard among them.
     host.set_sysctl("net/ipv4/conf/tenon0/route_localnet", "0");
+    let flushed = first.publish(&suite, &json!({}), &ports(8080));
+    host.command("nft", &["flush", "ruleset"]);
+    assert_ne!(localnet(), "0");
+    flushed.del_ok();
+    assert_eq!(localnet(), "0");
+    // Mappings that are not reached over loopback do not open it.
     let outside = json!([port_at("192.0.2.1", 8080, "tcp")]);
     first.publish(&suite, &json!({}), &outside).check_ok();
     assert_eq!(localnet(), "0");

@@ -71,7 +71,8 @@ pub struct Removed {
 }
 
 /// Publishes ports, and forgets the UDP connections that had been made to them before. Doing it again
-/// changes nothing. After an error, nothing is published.
+/// changes nothing; other ports that the attachment has published stay, until [`remove`]. After an
+/// error, nothing is published.
 ///
 /// # Errors
 /// A port is taken: [`Cause::PortTaken`] names its owner. A port is mapped twice. The kernel refused,
