@@ -10,9 +10,11 @@
 )]
 
 pub mod cgroup;
+pub mod chain;
 pub mod cnm;
 pub mod containerd;
 pub mod cri;
+pub mod crowd;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;
