@@ -10,8 +10,8 @@
 )]
 
 pub mod cgroup;
-pub mod chain;
 pub mod cnm;
+pub mod conflist;
 pub mod containerd;
 pub mod cri;
 pub mod crowd;

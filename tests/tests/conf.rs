@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use cni_testkit::{Netns, Suite, World, skip};
 use serde_json::{Value, json};
-use tenon_tests::chain::Chain;
+use tenon_tests::conflist::Attachment;
 use tenon_tests::limits::{ifbs, qdiscs};
 use tenon_tests::network::{bare, cidrs};
 use tenon_tests::ports::{self, HOST, Listener, PROTOCOLS};
@@ -148,7 +148,7 @@ fn each_joins_two_containers_and_leaves_nothing() {
         let outside = ports::outside(&world);
         let [first, second] =
             [("pod1", &c1, 8081), ("pod2", &c2, 8082)].map(|(id, netns, port)| {
-                Chain::new(&suite, &list, id, netns).capabilities(wishes(port))
+                Attachment::new(&suite, &list, id, netns).capabilities(wishes(port))
             });
         let results = [first.add(), second.add()];
         first.check(&results[0]);
@@ -205,6 +205,21 @@ fn assert_joined(c1: &Netns, results: &[Value; 2], list: &Value, file: &str) {
     }
 }
 
+/// What there is in the packet filter, but for tables with empty chains at their hooks: iptables makes
+/// these as soon as it is asked.
+fn objects(world: &World) -> Vec<Value> {
+    let text = world.host().command("nft", &["-j", "list", "ruleset"]);
+    let ruleset: Value = serde_json::from_str(&text).unwrap();
+    let mut objects = ruleset["nftables"].as_array().unwrap().clone();
+    objects.retain(|object| {
+        let of_iptables = |table: &str| ["filter", "nat"].contains(&table);
+        let is_empty = object["table"]["name"].as_str().is_some_and(of_iptables)
+            || object["chain"]["policy"] == "accept";
+        object["metainfo"].is_null() && !is_empty
+    });
+    objects
+}
+
 fn assert_nothing_left(world: &World, results: &[Value; 2], file: &str) {
     let leases = Path::new("/var/lib/cni/networks");
     let left = world.snapshot().tree(leases).tree("/run/cni".as_ref());
@@ -218,8 +233,7 @@ fn assert_nothing_left(world: &World, results: &[Value; 2], file: &str) {
         .collect();
     assert_eq!(left.naming(&names), Vec::<&str>::new(), "{file}");
     assert_eq!(ifbs(world.host()), Vec::<String>::new(), "{file}");
-    let rules = world.host().command("nft", &["list", "ruleset"]);
-    assert_eq!(rules, "", "{file}");
+    assert_eq!(objects(world), Vec::<Value>::new(), "{file}");
     let ports = world.host().ip_json("link show type veth");
     let ports = ports.as_array().unwrap().iter().filter(|link| {
         link["ifname"]

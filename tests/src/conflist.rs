@@ -9,7 +9,7 @@ pub const IFNAME: &str = "eth0";
 
 /// A container and a network.
 #[derive(Debug, Clone)]
-pub struct Chain<'a> {
+pub struct Attachment<'a> {
     suite: &'a Suite,
     list: &'a Value,
     id: &'a str,
@@ -17,7 +17,7 @@ pub struct Chain<'a> {
     capabilities: Value,
 }
 
-impl<'a> Chain<'a> {
+impl<'a> Attachment<'a> {
     /// Of the plugins of `suite`, without capability arguments.
     pub fn new(suite: &'a Suite, list: &'a Value, id: &'a str, netns: &'a Netns) -> Self {
         Self {
