@@ -11,8 +11,10 @@
 
 pub mod cgroup;
 pub mod cnm;
+pub mod conflist;
 pub mod containerd;
 pub mod cri;
+pub mod crowd;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;

@@ -5,6 +5,9 @@
     reason = "test functions fail by panicking"
 )]
 
+use std::fs;
+use std::path::Path;
+
 use cni_testkit::{Snapshot, Suite, World, conf};
 use serde_json::{Value, json};
 use tenon_tests::podman::Podman;
@@ -166,10 +169,10 @@ fn tuned(suite: &Suite) {
     for address in addresses(&podman, "one", "net1") {
         assert!(world.host().ping(&address));
     }
-    let state = std::path::Path::new("/run/cni/tuning");
+    let state = Path::new("/run/cni/tuning");
     assert!(state.join(format!("{id}_eth0.json")).is_file());
     podman.ok(&["stop", "--time", "0", "one"]);
-    assert_eq!(std::fs::read_dir(state).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(state).unwrap().count(), 0);
     podman.ok(&["rm", "--force", "--time", "0", "one"]);
     assert_nothing_left(&world, &[&id]);
 }
@@ -198,6 +201,23 @@ fn dual_stack(suite: &Suite) {
         .collect();
     assert_eq!(types, ["bridge", "portmap", "firewall", "tuning"]);
     publish(suite, &world, &podman, "net1");
+}
+
+/// `conf/20-podman.conflist` is what podman writes.
+#[test]
+fn the_example_is_as_podman_has_it() {
+    let world = World::new();
+    let podman = Podman::new(&world, Suite::ours().bin_dir(), &[]);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/20-podman.conflist");
+    let mut example: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    podman.ok(&["network", "create", "--subnet", V4, "net1"]);
+    let written = podman.conflist("net1");
+    // The default network has the first name, the first bridge and the first subnet.
+    example["name"] = json!("net1");
+    for path in ["/plugins/0/bridge", "/plugins/0/ipam/ranges"] {
+        *example.pointer_mut(path).unwrap() = written.pointer(path).unwrap().clone();
+    }
+    assert_eq!(written, example);
 }
 
 /// Containers with published ports on a network come and go, beside one that stays.
