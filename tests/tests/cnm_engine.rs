@@ -122,6 +122,31 @@ fn docker_finds_what_was_renamed() {
     assert!(records().is_empty());
 }
 
+/// Another plugin has given the container its first interface, and Docker, which does not know, would
+/// call its own the same.
+#[test]
+fn a_container_that_has_an_interface_of_another_plugin() {
+    let world = World::new();
+    let dockerd = Dockerd::start(&world);
+    let engine = dockerd.engine();
+    engine.create_network("red", "bridge", "10.71.0.0/24");
+    engine.run("one", "none");
+    let netns = dockerd.netns("one");
+    netns.ip("link add eth0 type veth peer name end");
+    netns.ip("addr add 192.0.2.1/24 dev eth0");
+    netns.ip("link set eth0 up");
+    let before = Before::of(&world, &netns);
+    let shim = Shim::new(&dockerd, "red");
+    let joined = shim.add("one", "net1");
+    assert_eq!(sorted_links(&netns), ["end", "eth0", "lo", "net1"]);
+    assert_eq!(addresses_of(&netns, "net1"), cidrs(&joined.result));
+    assert_eq!(addresses_of(&netns, "eth0"), ["192.0.2.1/24"]);
+    joined.check().expect_silent_ok();
+    joined.del_ok();
+    before.assert_unchanged(&world, &netns);
+    assert!(engine.endpoint("one", "none").is_object());
+}
+
 #[test]
 fn two_attachments_of_one_container_at_once() {
     let world = World::new();
@@ -177,10 +202,16 @@ fn a_network_is_made_when_it_is_needed_and_goes_when_it_is_not() {
         "options": {"com.docker.network.driver.mtu": 1400}, "removeNetworkWhenUnused": true,
     });
     let shim = Shim::new(&dockerd, "made").with(keys);
-    shim.call("STATUS").conf(&shim.newest()).run().expect_silent_ok();
+    shim.call("STATUS")
+        .conf(&shim.newest())
+        .run()
+        .expect_silent_ok();
     let one = shim.add("one", "eth0");
     let network = engine.network("made");
-    assert_eq!(network["Labels"], json!({"tenon.cnm-shim.network": "tenon-net"}));
+    assert_eq!(
+        network["Labels"],
+        json!({"tenon.cnm-shim.network": "tenon-net"})
+    );
     assert_eq!(network["EnableIPv6"], true);
     assert_eq!(network["IPAM"]["Config"][0]["IPRange"], "10.74.5.0/24");
     assert!(one.address().starts_with("10.74.5."), "{}", one.result);
@@ -202,7 +233,10 @@ fn a_network_is_made_when_it_is_needed_and_goes_when_it_is_not() {
     // Of that name there is one by somebody else now.
     engine.create_network("made", "bridge", "10.75.0.0/24");
     let error = shim.try_add("one", "eth0").expect_error(7);
-    assert!(error["msg"].as_str().unwrap().contains("enableIPv6"), "{error}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("enableIPv6"),
+        "{error}"
+    );
     shim.gc(&[]).expect_silent_ok();
     engine.network("made");
 }
@@ -226,7 +260,10 @@ fn wishes_that_docker_heeds() {
     assert_eq!(cidrs(&joined.result), ["10.71.0.77/24"]);
     assert_eq!(joined.result["dns"]["nameservers"], json!(["10.71.0.53"]));
     assert_eq!(joined.result["interfaces"][2]["mtu"], 1500);
-    assert_eq!(route_to(&dockerd.netns("one"), "default", "")["dev"], "net1");
+    assert_eq!(
+        route_to(&dockerd.netns("one"), "default", "")["dev"],
+        "net1"
+    );
     joined.del_ok();
 }
 
@@ -340,7 +377,10 @@ fn the_config_of_to_docker_still_works() {
     assert!(engine.endpoint("pod", "none").is_object());
     before.assert_unchanged(&Snapshot::of(world.host()));
     for text in ["0.1", "0.9"] {
-        let other = shim.conf.clone().with(json!({"cniVersion": text, "type": "cnm-shim"}));
+        let other = shim
+            .conf
+            .clone()
+            .with(json!({"cniVersion": text, "type": "cnm-shim"}));
         let error = shim.call("DEL").conf(&other);
         let error = error.container_id("pod").ifname("eth0").run();
         error.expect_error(1);

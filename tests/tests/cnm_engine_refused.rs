@@ -66,7 +66,11 @@ fn containers_that_cannot_be_joined() {
     assert_refused(
         &add("nobody", nobody.path_str()),
         3,
-        &["container nobody is none of Docker's", "No such container", "containerd"],
+        &[
+            "container nobody is none of Docker's",
+            "No such container",
+            "containerd",
+        ],
     );
     // Docker takes the beginning of an id for the id.
     let id = engine.inspect("one")["Id"].as_str().unwrap().to_owned();
@@ -94,11 +98,19 @@ fn containers_that_cannot_be_joined() {
         let words = [wrong, "is not the namespace of container one", pid.as_str()];
         assert_refused(&add(&id, wrong), 8, &words);
     }
-    assert_refused(&add(&id, "/proc/self/status"), 8, &["not a network namespace"]);
+    assert_refused(
+        &add(&id, "/proc/self/status"),
+        8,
+        &["not a network namespace"],
+    );
     // The container whose process namespace nobody here can look into.
     let outside = shim.call_for("ADD", "one", "eth0").through(&[]);
     let outside = outside.netns(setup.netns.path_str()).run();
-    assert_refused(&outside, 8, &[setup.netns.path_str(), "does it run on this machine"]);
+    assert_refused(
+        &outside,
+        8,
+        &[setup.netns.path_str(), "does it run on this machine"],
+    );
     // args.docker.containerID leads to it, whatever CNI_CONTAINERID is.
     let named = json!({"args": {"docker": {"containerID": "one"}}});
     let conf = shim.conf.clone().with(named);
@@ -122,10 +134,17 @@ fn networks_that_cannot_be_joined() {
         assert_refused(&shim.try_add("one", "eth0"), code, words);
         setup.assert_unchanged(&dockerd);
     };
-    let missing = &["Docker has no network \\\"blue\\\"", "docker network create"];
+    let missing = &[
+        "Docker has no network \\\"blue\\\"",
+        "docker network create",
+    ];
     refused(json!({}), 7, missing);
     refused(json!({"network": "host"}), 7, &["network: ", "host"]);
-    refused(json!({"subnet": "10.71.0.0/24"}), 7, &["subnet needs driver"]);
+    refused(
+        json!({"subnet": "10.71.0.0/24"}),
+        7,
+        &["subnet needs driver"],
+    );
     let overlapping = json!({"driver": "bridge", "subnet": "10.71.0.0/33"});
     refused(overlapping, 7, &["subnet"]);
     let call = Shim::new(&dockerd, "blue").call("STATUS");
@@ -165,7 +184,10 @@ fn names_that_are_taken() {
     let taken = &["an interface eth0 already", "net1"];
     assert_refused(&second.try_add("one", "eth0"), 101, taken);
     let first = Shim::new(&dockerd, "first");
-    let theirs = &["one is on network first already", "docker network disconnect"];
+    let theirs = &[
+        "one is on network first already",
+        "docker network disconnect",
+    ];
     assert_refused(&first.try_add("one", "net1"), 101, theirs);
     before.assert_unchanged(&world, &netns);
 
@@ -177,7 +199,10 @@ fn names_that_are_taken() {
     assert!(text.contains("Docker knows net1 by that name"), "{error}");
     // The very same attachment.
     let again = second.try_add("one", "net1").expect_error(101);
-    assert!(again["msg"].as_str().unwrap().contains("attached already"), "{again}");
+    assert!(
+        again["msg"].as_str().unwrap().contains("attached already"),
+        "{again}"
+    );
     between.assert_unchanged(&world, &netns);
     joined.check().expect_silent_ok();
     joined.del_ok();
@@ -209,7 +234,11 @@ fn wishes_that_docker_does_not_heed() {
     refused(
         json!({"runtimeConfig": {"mac": "02:00:00:00:00:05"}}),
         2,
-        &["runtimeConfig.mac: 02:00:00:00:00:05 was asked for", "API 1.41", "tuning"],
+        &[
+            "runtimeConfig.mac: 02:00:00:00:00:05 was asked for",
+            "API 1.41",
+            "tuning",
+        ],
     );
     refused(
         json!({"isDefaultGateway": true}),
@@ -217,7 +246,11 @@ fn wishes_that_docker_does_not_heed() {
         &["isDefaultGateway: ", "Engine 28"],
     );
     let other_family = json!({"runtimeConfig": {"ips": ["fd72::5/64"]}});
-    refused(other_family, 7, &["fd72::5 is in no subnet of network beta (10.72.0.0/24)"]);
+    refused(
+        other_family,
+        7,
+        &["fd72::5 is in no subnet of network beta (10.72.0.0/24)"],
+    );
     refused(
         json!({"runtimeConfig": {"ips": ["10.72.0.5/24", "10.72.0.6/24"]}}),
         2,
@@ -247,6 +280,10 @@ const FAILING: &[Failing] = &[
     ("EndpointOperInfo", |driver| {
         driver.fault(Method::EndpointOperInfo, Fault::err("no more"));
     }),
+    // The link is in the container by then.
+    ("an unreachable gateway", |driver| {
+        driver.style(|style| style.gateway = Gateway::Text("192.0.2.1".to_owned()));
+    }),
     // Docker is content, and there is no interface.
     ("no interface", |driver| {
         driver.style(|style| {
@@ -272,7 +309,11 @@ fn nothing_is_left_of_a_connection_that_fails() {
         let words: &[&str] = match *what {
             "no interface" => &["no interface in it has 10.77.0."],
             "RequestAddress" => &["could not create network remote", "no more"],
-            _ => &["could not connect container one and network remote", "no more"],
+            "an unreachable gateway" => &["could not connect", "route for the gateway"],
+            _ => &[
+                "could not connect container one and network remote",
+                "no more",
+            ],
         };
         assert_refused(&shim.try_add("one", "eth0"), 140, words);
         driver.clear_faults();
@@ -300,7 +341,10 @@ fn a_note_that_docker_keeps_is_told_and_gets_over() {
     let shim = Shim::new(&dockerd, "kept");
     for method in [Method::CreateEndpoint, Method::Join] {
         driver.fault(method, Fault::err("no more"));
-        let words = &["no more", "Docker keeps a note of container one and network kept"];
+        let words = &[
+            "no more",
+            "Docker keeps a note of container one and network kept",
+        ];
         assert_refused(&shim.try_add("one", "eth0"), 140, words);
         driver.clear_faults();
         assert_eq!(driver.endpoints(), []);
@@ -319,7 +363,9 @@ fn a_note_that_docker_keeps_is_told_and_gets_over() {
 fn nothing_is_left_when_the_result_cannot_be_written() {
     let world = World::new();
     let dockerd = Dockerd::start(&world);
-    dockerd.engine().create_network("red", "bridge", "10.71.0.0/24");
+    dockerd
+        .engine()
+        .create_network("red", "bridge", "10.71.0.0/24");
     let setup = Setup::new(&world, &dockerd);
     let shim = Shim::new(&dockerd, "red");
     let words = dockerd.words();
@@ -336,11 +382,16 @@ fn nothing_is_left_when_the_result_cannot_be_written() {
 fn a_docker_that_is_not_there_or_does_not_answer() {
     let world = World::new();
     let dockerd = Dockerd::start(&world);
-    dockerd.engine().create_network("red", "bridge", "10.71.0.0/24");
+    dockerd
+        .engine()
+        .create_network("red", "bridge", "10.71.0.0/24");
     let setup = Setup::new(&world, &dockerd);
     let nowhere = json!({"engineSocket": "/run/nowhere.sock", "timeout": "1s"});
     let shim = Shim::new(&dockerd, "red").with(nowhere);
-    let words = &["could not reach Docker at unix:///run/nowhere.sock", "is Docker running"];
+    let words = &[
+        "could not reach Docker at unix:///run/nowhere.sock",
+        "is Docker running",
+    ];
     assert_refused(&shim.try_add("one", "eth0"), 11, words);
     let status = |shim: &Shim<'_>| shim.call("STATUS").conf(&shim.newest()).run();
     assert_refused(&status(&shim), 50, words);
@@ -356,7 +407,11 @@ fn a_docker_that_is_not_there_or_does_not_answer() {
     let start = Instant::now();
     assert_refused(&call.run(), 11, &["did not answer in time"]);
     assert_refused(&status(&shim), 50, &["did not answer in time"]);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
     dockerd.signal("CONT");
     setup.assert_unchanged(&dockerd);
     shim.add("one", "eth0").del_ok();

@@ -35,7 +35,9 @@ fn start_remote(world: &World) -> Dockerd<'_> {
     // The driver's bridge would change its own with each port.
     let links = world.host().link_names();
     let bridge = links.iter().find(|name| name.starts_with("tb")).unwrap();
-    world.host().ip(&format!("link set {bridge} address 02:00:00:00:00:0b"));
+    world
+        .host()
+        .ip(&format!("link set {bridge} address 02:00:00:00:00:0b"));
     dockerd
 }
 
@@ -120,7 +122,11 @@ fn containers_that_are_not_what_they_were() {
     engine.remove("one");
     let bridges = |line: &String| line.contains("br-") || line.contains("10.71.0.");
     let without = |lines: &[String]| -> Vec<String> {
-        lines.iter().filter(|line| !bridges(line)).cloned().collect()
+        lines
+            .iter()
+            .filter(|line| !bridges(line))
+            .cloned()
+            .collect()
     };
     assert_eq!(without(world.snapshot().lines()), without(host.lines()));
 }
@@ -141,7 +147,9 @@ fn what_docker_leaves_behind_is_removed() {
     netns.ip(&format!("link property del dev net1 altname {old}"));
     // Another one with the same hardware address is nobody's but its maker's.
     let mac = joined.result["interfaces"][2]["mac"].as_str().unwrap();
-    netns.ip(&format!("link add other address {mac} type veth peer name end"));
+    netns.ip(&format!(
+        "link add other address {mac} type veth peer name end"
+    ));
     joined.del_ok();
     assert_eq!(driver.endpoints(), []);
     assert_eq!(sorted_links(&netns), ["end", "eth0", "lo", "other"]);
@@ -226,7 +234,13 @@ fn a_docker_that_dies_between_add_and_del() {
     let joined = shim.add("one", "eth0");
     dockerd.kill();
     let error = joined.del().expect_error(11);
-    assert!(error["msg"].as_str().unwrap().contains("could not reach Docker"), "{error}");
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("could not reach Docker"),
+        "{error}"
+    );
     assert_eq!(records().len(), 1);
     joined.check().expect_error(103);
     dockerd.start_again();
@@ -258,7 +272,13 @@ fn a_docker_that_hangs_is_not_waited_for() {
     dockerd.signal("STOP");
     let outcome = joined.del();
     let error = outcome.expect_error(11);
-    assert!(error["details"].as_str().unwrap().contains("GC, tries again"), "{error}");
+    assert!(
+        error["details"]
+            .as_str()
+            .unwrap()
+            .contains("GC, tries again"),
+        "{error}"
+    );
     assert!(outcome.elapsed < Duration::from_secs(4), "{outcome}");
     dockerd.signal("CONT");
     joined.del_ok();
@@ -284,7 +304,12 @@ fn gc_disconnects_what_is_not_valid_and_ours() {
     engine.remove("four");
     assert_eq!(records().len(), 4);
     shim.gc(&[&stays]).expect_silent_ok();
-    for (name, connected) in [("one", true), ("two", false), ("three", true), ("theirs", true)] {
+    for (name, connected) in [
+        ("one", true),
+        ("two", false),
+        ("three", true),
+        ("theirs", true),
+    ] {
         assert_eq!(is_connected(&dockerd, name, "red"), connected, "{name}");
     }
     assert!(is_connected(&dockerd, "two", "none"));
@@ -304,7 +329,10 @@ fn a_record_that_makes_no_sense() {
     let good = fs::read(&path).unwrap();
     fs::write(&path, "{\"attachment\"").unwrap();
     let error = shim.gc(&[]).expect_error(6);
-    assert!(error["msg"].as_str().unwrap().contains("is not a record"), "{error}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("is not a record"),
+        "{error}"
+    );
     let outcome = joined.del().expect_silent_ok();
     assert!(outcome.stderr.contains("it is kept as"), "{outcome}");
     shim.gc(&[]).expect_silent_ok();
@@ -322,7 +350,11 @@ fn an_add_that_is_killed_is_finished_by_del() {
     let netns = dockerd.netns("one");
     let before = Before::of(&world, &netns);
     let shim = Shim::new(&dockerd, "remote");
-    for method in [Method::CreateEndpoint, Method::Join, Method::EndpointOperInfo] {
+    for method in [
+        Method::CreateEndpoint,
+        Method::Join,
+        Method::EndpointOperInfo,
+    ] {
         driver.fault(method, Fault::slow(Duration::from_secs(1)));
         let call = shim.call_for("ADD", "one", "net1");
         let killed = call.timeout(Duration::from_millis(500)).run();
@@ -350,7 +382,10 @@ fn an_add_that_gives_up_is_finished_by_del() {
     driver.fault(Method::Join, Fault::slow_to_work(Duration::from_secs(2)));
     let error = shim.try_add("one", "net1").expect_error(11);
     let text = error["details"].as_str().unwrap();
-    assert!(text.contains("could not take the connection back"), "{error}");
+    assert!(
+        text.contains("could not take the connection back"),
+        "{error}"
+    );
     assert_eq!(records().len(), 1);
     wait_for("the driver", Duration::from_secs(5), || {
         is_connected(&dockerd, "one", "remote")

@@ -155,6 +155,13 @@ impl EngineError {
         self.says("private (none) mode")
     }
 
+    /// The container has an interface of the name that the endpoint's was to get, which Engine does not
+    /// know. Engine has no code for it: it answers 500.
+    #[must_use]
+    pub fn is_interface_taken(&self) -> bool {
+        self.says("error renaming interface") && self.says("file exists")
+    }
+
     /// Several networks have that name (400). An id tells them apart.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {

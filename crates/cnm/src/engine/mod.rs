@@ -170,8 +170,9 @@ impl Engine {
         let filters = serde_json::json!({ "label": [format!("{label}={value}")] }).to_string();
         let path = format!("/networks?filters={}", encode(&filters));
         let listed: Result<Vec<Network>, _> = self.get(&path, deadline);
-        let mut networks = listed
-            .map_err(|failure| failure.during(Operation::ListLabelled, format!("{label}={value}")))?;
+        let mut networks = listed.map_err(|failure| {
+            failure.during(Operation::ListLabelled, format!("{label}={value}"))
+        })?;
         networks.retain(|network| network.labels.get(label).is_some_and(|it| it == value));
         Ok(networks)
     }

@@ -65,7 +65,11 @@ fn lost_name(
     request: &AttachmentRequest,
     connection: &Connection,
 ) -> Result<Option<String>, CniError> {
-    let Some(link) = connection.link.as_ref().filter(|_| connection.keeps_old_name) else {
+    let Some(link) = connection
+        .link
+        .as_ref()
+        .filter(|_| connection.keeps_old_name)
+    else {
         return Ok(None);
     };
     let Ok(old) = link.src_name.parse::<IfName>() else {

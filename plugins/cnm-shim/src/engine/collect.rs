@@ -50,9 +50,16 @@ fn remove_networks(
     };
     let remove = |id: &str, name: &str| -> Result<(), CniError> {
         let _lock = connections.lock_network(name, limits.total)?;
-        Ok(network::remove_unused(&engine, id, (of, ""), limits.join())?)
+        Ok(network::remove_unused(
+            &engine,
+            id,
+            (of, ""),
+            limits.join(),
+        )?)
     };
-    let outcomes = made.iter().map(|network| remove(&network.id, &network.name));
+    let outcomes = made
+        .iter()
+        .map(|network| remove(&network.id, &network.name));
     CniError::collect(outcomes.filter_map(Result::err))
 }
 
@@ -71,7 +78,10 @@ pub(crate) fn status(
 fn ready(config: &EngineConfig, settings: &Settings) -> Result<(), CniError> {
     let limits = settings.status_limits();
     let engine = open(settings, Patience::none())?;
-    match (network::find(&engine, &config.network, limits.call())?, &config.create) {
+    match (
+        network::find(&engine, &config.network, limits.call())?,
+        &config.create,
+    ) {
         (None, None) => Err(JoinError::NoNetwork(config.network.clone()).into()),
         (Some(found), Some(wanted)) => Ok(network::require_same(&found, wanted)?),
         _ => Ok(()),

@@ -114,7 +114,9 @@ impl ToCniError for JoinError {
                 "`docker network create` makes it; or give the config a `driver`, and it will be \
                  made when it is needed"
             }
-            Self::OtherNetwork { .. } => "remove the network, or give the config another one's name",
+            Self::OtherNetwork { .. } => {
+                "remove the network, or give the config another one's name"
+            }
             Self::AlreadyThere { .. } => {
                 "whoever connected it may disconnect it: `docker network disconnect`"
             }

@@ -92,7 +92,10 @@ mod tests {
             mac: "02:42:0A:4D:00:02".into(),
             mtu: 1500,
             addresses: Vec::new(),
-            routes: routes.iter().map(|to| (to.parse().unwrap(), None)).collect(),
+            routes: routes
+                .iter()
+                .map(|to| (to.parse().unwrap(), None))
+                .collect(),
             host_end: None,
         };
         let version = ApiVersion {

@@ -49,8 +49,7 @@ pub(super) fn choose<'a>(
         let mac = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
         !link.is_loopback()
             && !before.contains(&link.index)
-            && (endpoint.mac_address.is_empty()
-                || endpoint.mac_address.eq_ignore_ascii_case(&mac))
+            && (endpoint.mac_address.is_empty() || endpoint.mac_address.eq_ignore_ascii_case(&mac))
             && wanted.iter().all(|cidr| has(link, cidr))
     });
     let no_link = |found| JoinError::NoLink {

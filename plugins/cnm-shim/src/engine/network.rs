@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use cni_cnm::controller::spec::FamilySpec;
-use cni_cnm::engine::{
-    CreateNetwork, Engine, EngineError, IpamPool, Network, NetworkIpam,
-};
+use cni_cnm::engine::{CreateNetwork, Engine, EngineError, IpamPool, Network, NetworkIpam};
 use cni_types::{IpCidr, NetworkName};
 
 use super::error::JoinError;
@@ -36,7 +34,10 @@ pub(super) fn request(name: &str, wanted: &EngineNetwork, of: &NetworkName) -> C
     request.ipam = NetworkIpam {
         driver: wanted.ipam_driver.clone(),
         options: wanted.ipam_options.clone(),
-        config: [&wanted.v4, &wanted.v6].into_iter().filter_map(pool).collect(),
+        config: [&wanted.v4, &wanted.v6]
+            .into_iter()
+            .filter_map(pool)
+            .collect(),
     };
     request.options.clone_from(&wanted.options);
     request.labels.insert(LABEL.to_owned(), of.to_string());
@@ -69,17 +70,32 @@ pub(super) fn require_same(network: &Network, wanted: &EngineNetwork) -> Result<
         wanted,
     };
     if network.driver != wanted.driver {
-        return Err(other("its driver", network.driver.clone(), wanted.driver.clone()));
+        return Err(other(
+            "its driver",
+            network.driver.clone(),
+            wanted.driver.clone(),
+        ));
     }
     if network.internal != wanted.internal {
         let text = |internal: bool| internal.to_string();
-        return Err(other("`internal`", text(network.internal), text(wanted.internal)));
+        return Err(other(
+            "`internal`",
+            text(network.internal),
+            text(wanted.internal),
+        ));
     }
     if wanted.enable_ipv6 && !network.enable_ipv6 {
         return Err(other("`enableIPv6`", "false".into(), "true".into()));
     }
-    let mut has: Vec<&str> = network.ipam.config.iter().map(|it| it.subnet.as_str()).collect();
-    let subnets = [&wanted.v4, &wanted.v6].into_iter().filter_map(|it| it.subnet);
+    let mut has: Vec<&str> = network
+        .ipam
+        .config
+        .iter()
+        .map(|it| it.subnet.as_str())
+        .collect();
+    let subnets = [&wanted.v4, &wanted.v6]
+        .into_iter()
+        .filter_map(|it| it.subnet);
     for subnet in subnets.map(|subnet| subnet.to_string()) {
         if !has.contains(&subnet.as_str()) {
             if has.is_empty() {
@@ -260,7 +276,10 @@ mod tests {
                 change(|it| it.driver = "macvlan".into()),
                 "its driver is macvlan and not bridge",
             ),
-            (change(|it| it.internal = false), "`internal` is false and not true"),
+            (
+                change(|it| it.internal = false),
+                "`internal` is false and not true",
+            ),
             (
                 change(|it| it.enable_ipv6 = false),
                 "`enableIPv6` is false and not true",

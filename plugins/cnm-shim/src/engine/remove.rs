@@ -1,7 +1,7 @@
 //! Taking back what is remembered: DEL, the undo of a failed ADD, and what GC does.
 
 use cni_cnm::controller::spec::Limits;
-use cni_cnm::engine::{Container, Engine, EndpointConfig, EngineError};
+use cni_cnm::engine::{Container, EndpointConfig, Engine, EngineError};
 use cni_cnm::http::Patience;
 use cni_cnm::sandbox::{Kernel, LeftInside, Sandboxes};
 use cni_cnm::store::StoreError;
@@ -176,7 +176,10 @@ impl<'a> Removal<'a> {
     /// The container; `None` if it is gone, and its endpoints with it.
     fn container(&self, connection: &Connection) -> Result<Option<Container>, EngineError> {
         let deadline = self.limits.call();
-        match self.engine.inspect_container(&connection.container, deadline) {
+        match self
+            .engine
+            .inspect_container(&connection.container, deadline)
+        {
             Err(error) if error.is_not_found() => Ok(None),
             found => found.map(Some),
         }
@@ -188,7 +191,10 @@ impl<'a> Removal<'a> {
         let (name, id) = (&connection.network_name, &connection.network);
         let lock = self.connections.lock_network(name, self.limits.total);
         let _lock = lock.map_err(|error| Unfinished::Failed(error.into()))?;
-        let whose = (&connection.attachment.network, connection.container.as_str());
+        let whose = (
+            &connection.attachment.network,
+            connection.container.as_str(),
+        );
         network::remove_unused(&self.engine, id, whose, self.limits.join())?;
         Ok(self.ask(connection, name, true)?)
     }

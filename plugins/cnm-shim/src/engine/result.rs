@@ -40,7 +40,10 @@ pub(super) fn plan(attached: &Attached<'_>) -> CniResult {
         gateway: link::gateway(attached.endpoint, address.is_ipv6()),
     };
     CniResult {
-        ips: link::addresses(attached.endpoint).into_iter().map(ip).collect(),
+        ips: link::addresses(attached.endpoint)
+            .into_iter()
+            .map(ip)
+            .collect(),
         routes: routes(seen),
         interfaces,
         dns: attached.dns.cloned().unwrap_or_default(),
