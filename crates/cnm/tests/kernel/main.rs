@@ -13,6 +13,7 @@
 mod bridge;
 mod foreign;
 mod ipam;
+mod rename;
 mod sandbox;
 mod support;
 mod traffic;
