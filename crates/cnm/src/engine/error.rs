@@ -94,12 +94,16 @@ impl EngineCause {
 }
 
 impl EngineError {
-    /// The same, with its subject as people know it: Engine is asked with ids.
+    /// The same of connecting and disconnecting, with container and network as people know them:
+    /// Engine is asked with ids.
     #[must_use]
-    pub fn about(self, subject: &str) -> Self {
-        Self {
-            subject: subject.to_owned(),
-            ..self
+    pub fn between(self, container: &str, network: &str) -> Self {
+        match self.operation {
+            Operation::Connect | Operation::Disconnect => Self {
+                subject: super::join(container, network),
+                ..self
+            },
+            _ => self,
         }
     }
 

@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cni_cnm::engine::{Container, Endpoint};
+use cni_cnm::engine::{Container, Endpoint, EngineError};
 use cni_cnm::store::record::{AttachmentRecord, LinkRecord, SandboxRecord};
 use cni_cnm::store::{Lock, RecordDir, Store, StoreError, attachment_key};
 use cni_types::Attachment;
@@ -67,6 +67,11 @@ impl Connection {
             "container {} and network {}",
             self.container_name, self.network_name
         )
+    }
+
+    /// An error of Docker's with the names.
+    pub(super) fn named(&self, error: EngineError) -> EngineError {
+        error.between(&self.container_name, &self.network_name)
     }
 
     /// The container's endpoint on the network, if it was this connection that brought it about.

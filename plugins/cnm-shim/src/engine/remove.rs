@@ -239,7 +239,7 @@ impl<'a> Removal<'a> {
         let (container, deadline) = (&connection.container, self.limits.join());
         match self.engine.disconnect(network, container, force, deadline) {
             Err(error) if error.is_not_connected() || error.is_not_found() => Ok(()),
-            outcome => outcome.map_err(|error| error.about(&connection.subject())),
+            outcome => outcome.map_err(|error| connection.named(error)),
         }
     }
 

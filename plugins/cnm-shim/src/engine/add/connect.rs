@@ -63,7 +63,7 @@ impl Adding<'_> {
         } else {
             Ok(())
         };
-        let error = CniError::from(error.about(&connection.subject()));
+        let error = CniError::from(connection.named(error));
         match saved {
             Ok(()) => error,
             Err(also) => error.and(CniError::from(also)),
