@@ -157,8 +157,41 @@ fn what_docker_leaves_behind_is_removed() {
     before.assert_unchanged(&world, &netns);
 }
 
-/// Ways to change what was made, and what is said of it.
-const MUTATIONS: &[(&str, fn(&Netns, &Joined<'_>))] = &[
+/// Somebody else's connection has failed, of which Docker keeps a note: beside that there is no going
+/// back to `none`. That is told, and fails a DEL only where the config wants it to.
+#[test]
+fn what_is_not_as_before_is_told() {
+    let world = World::new();
+    let driver = Driver::named("tenon").start();
+    let dockerd = start_remote(&world);
+    let engine = dockerd.engine();
+    engine.run("two", "none");
+    let shim = Shim::new(&dockerd, "base");
+    for (strict, code) in [(false, 0), (true, 1)] {
+        let joined = shim.add("two", "eth0");
+        driver.fault(Method::CreateEndpoint, Fault::err("no more"));
+        assert_eq!(engine.connect("remote", "two", &Value::Null).status, 500);
+        driver.clear_faults();
+        let conf = shim.conf.clone().with(json!({"strictDelete": strict}));
+        let outcome = joined.call("DEL").conf(&conf).run();
+        assert_eq!(outcome.code, code, "{outcome}");
+        let said = "could not connect container two and network none";
+        assert!(outcome.stderr.contains(said), "{outcome}");
+        assert!(!is_connected(&dockerd, "two", "base"));
+        assert!(records().is_empty());
+        if strict {
+            let error = outcome.expect_error(140);
+            assert!(error["details"].as_str().unwrap().contains(said), "{error}");
+        }
+        engine.remove("two");
+        engine.run("two", "none");
+    }
+}
+
+/// What is said of a change, and how to make it.
+type Mutation = (&'static str, fn(&Netns, &Joined<'_>));
+
+const MUTATIONS: &[Mutation] = &[
     ("it is down", |netns, _| {
         netns.ip("link set net1 down");
     }),

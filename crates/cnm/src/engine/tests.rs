@@ -434,7 +434,10 @@ fn errors_have_codes_and_can_be_told_with_names() {
         outcome.unwrap_err().code()
     };
     let ambiguous = r#"{"message":"network red is ambiguous (2 matches found on name)"}"#;
-    assert_eq!(code("400 Bad Request", ambiguous), ErrorCode::INVALID_CONFIG);
+    assert_eq!(
+        code("400 Bad Request", ambiguous),
+        ErrorCode::INVALID_CONFIG
+    );
     let boom = r#"{"message":"boom"}"#;
     assert_eq!(code("500 Internal Server Error", boom), ErrorCode::DRIVER);
     assert_eq!(code("200 OK", "<html>"), ErrorCode::DRIVER);

@@ -16,7 +16,7 @@ use cni_types::{Attachment, CniError, CniResult, IfName};
 
 use super::container;
 use super::error::JoinError;
-use super::record::{Connection, Connections};
+use super::record::{Connection, Connections, Stage};
 use super::remove::{self, Removal};
 use super::{network, open};
 use crate::config::{EngineConfig, EngineNetwork, Settings};
@@ -52,7 +52,7 @@ pub(crate) fn add(
     adding.connect(&connection, network)?;
     drop(ready);
     let result = adding.take_over(&mut connection, &place)?;
-    connection.whole = true;
+    connection.stage = Stage::Whole;
     connection.made_network = false;
     adding.connections.save(&connection)?;
     Ok(result)
@@ -97,7 +97,7 @@ impl Adding<'_> {
         let Some(mut earlier) = remove::load(&self.connections, self.attachment())? else {
             return Ok(());
         };
-        if earlier.whole && remove::is_in_place(&earlier) {
+        if earlier.stage == Stage::Whole && remove::is_in_place(&earlier) {
             return Err(JoinError::AlreadyAttached(self.attachment().clone()).into());
         }
         let removal = Removal::new(&earlier, &self.connections, self.limits)?;
@@ -139,12 +139,11 @@ impl Adding<'_> {
             });
         };
         let lock = self.connections.lock_network(name, self.limits.total)?;
-        let (network, is_new) = match find()? {
-            Some(found) => (found, false),
-            None => {
-                let is_new = self.make_network(wanted, undo)?;
-                (find()?.ok_or_else(none)?, is_new)
-            }
+        let there = find()?;
+        let is_new = there.is_none() && self.make_network(wanted, undo)?;
+        let network = match there {
+            Some(found) => found,
+            None => find()?.ok_or_else(none)?,
         };
         network::require_same(&network, wanted)?;
         Ok(Ready {
@@ -205,8 +204,7 @@ impl Adding<'_> {
             endpoint: String::new(),
             link: None,
             keeps_old_name: false,
-            unanswered: false,
-            whole: false,
+            stage: Stage::Partial,
         };
         self.connections.save(&connection)?;
         Ok(connection)

@@ -52,12 +52,21 @@ pub(super) struct Connection {
     /// Whether Docker finds the link by an alternative name.
     #[serde(default)]
     pub(super) keeps_old_name: bool,
-    /// Whether Docker was asked to connect and gave no answer: it may do it yet.
     #[serde(default)]
-    pub(super) unanswered: bool,
-    /// Whether it is as it should be: the ADD was done, and no DEL has begun.
-    #[serde(default)]
-    pub(super) whole: bool,
+    pub(super) stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Stage {
+    /// Docker is about to be asked, or a removal has begun.
+    #[default]
+    Partial,
+    /// Docker was asked to connect and gave no answer: it may do it yet.
+    Unanswered,
+    /// It is as it should be.
+    Whole,
 }
 
 impl Connection {

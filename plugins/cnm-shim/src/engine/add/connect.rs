@@ -9,7 +9,7 @@ use cni_types::{CniError, CniResult, IfName, SpecVersion};
 use super::{Adding, Place};
 use crate::engine::container::{self, NONE};
 use crate::engine::error::JoinError;
-use crate::engine::record::{Connection, on_network};
+use crate::engine::record::{Connection, Stage, on_network};
 use crate::engine::result::{self, Attached};
 use crate::engine::{endpoint, joined, link};
 use crate::report;
@@ -54,12 +54,11 @@ impl Adding<'_> {
 
     /// A call without an answer may be carried out yet: what is remembered of it outlives the undo.
     fn not_connected(&self, connection: &Connection, error: EngineError) -> CniError {
-        let doubtful = Connection {
-            unanswered: error.is_down(),
-            ..connection.clone()
-        };
-        let saved = if doubtful.unanswered {
-            self.connections.save(&doubtful)
+        let saved = if error.is_down() {
+            self.connections.save(&Connection {
+                stage: Stage::Unanswered,
+                ..connection.clone()
+            })
         } else {
             Ok(())
         };
