@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cni_testkit::{Snapshot, Suite, World, require, wait_for};
 use serde_json::{Value, json};
-use tenon_tests::cnm::driver::{Driver, Method, Route};
+use tenon_tests::cnm::driver::{Driver, Method, RemovedAt, Route};
 use tenon_tests::dockerd::Dockerd;
 use tenon_tests::network::{addresses_of, cidrs, route_to};
 use tenon_tests::shim::{Before, Shim, records, sorted_links};
@@ -102,24 +102,54 @@ fn a_container_on_none_gets_its_first_network_and_goes_back() {
     }
 }
 
-/// Docker disconnects a renamed link by the alternative name.
+/// Docker disconnects a renamed link, which it finds by the alternative name: its driver does not
+/// remove it.
 #[test]
 fn docker_finds_what_was_renamed() {
     let world = World::new();
+    let _driver = Driver::named("tenon")
+        .style(|style| style.removed_at = RemovedAt::Never)
+        .start();
     let dockerd = Dockerd::start(&world);
     let engine = dockerd.engine();
     engine.create_network("first", "bridge", "10.71.0.0/24");
-    engine.create_network("second", "bridge", "10.72.0.0/24");
+    engine.create_network_with(&json!({"Name": "second", "Driver": "tenon",
+        "IPAM": {"Driver": "tenon", "Config": [{"Subnet": "10.77.0.0/24"}]}}));
     engine.run("one", "first");
     let netns = dockerd.netns("one");
-    let before = Before::of(&world, &netns);
+    let before = Snapshot::of(&netns).without("nft");
     let shim = Shim::new(&dockerd, "second");
     let joined = shim.add("one", "net1");
     assert_eq!(engine.disconnect("second", "one").status, 200);
-    before.assert_unchanged(&world, &netns);
+    before.assert_unchanged(&Snapshot::of(&netns).without("nft"));
     joined.check().expect_error(103);
     joined.del_ok();
     assert!(records().is_empty());
+}
+
+/// Another plugin has given the container its first interface, and Docker, which does not know, would
+/// call its own the same.
+#[test]
+fn a_container_that_has_an_interface_of_another_plugin() {
+    let world = World::new();
+    let dockerd = Dockerd::start(&world);
+    let engine = dockerd.engine();
+    engine.create_network("red", "bridge", "10.71.0.0/24");
+    engine.run("one", "none");
+    let netns = dockerd.netns("one");
+    netns.ip("link add eth0 type veth peer name end");
+    netns.ip("addr add 192.0.2.1/24 dev eth0");
+    netns.ip("link set eth0 up");
+    let before = Before::of(&world, &netns);
+    let shim = Shim::new(&dockerd, "red");
+    let joined = shim.add("one", "net1");
+    assert_eq!(sorted_links(&netns), ["end", "eth0", "lo", "net1"]);
+    assert_eq!(addresses_of(&netns, "net1"), cidrs(&joined.result));
+    assert_eq!(addresses_of(&netns, "eth0"), ["192.0.2.1/24"]);
+    joined.check().expect_silent_ok();
+    joined.del_ok();
+    before.assert_unchanged(&world, &netns);
+    assert!(engine.endpoint("one", "none").is_object());
 }
 
 #[test]

@@ -280,6 +280,10 @@ const FAILING: &[Failing] = &[
     ("EndpointOperInfo", |driver| {
         driver.fault(Method::EndpointOperInfo, Fault::err("no more"));
     }),
+    // The link is in the container by then.
+    ("an unreachable gateway", |driver| {
+        driver.style(|style| style.gateway = Gateway::Text("192.0.2.1".to_owned()));
+    }),
     // Docker is content, and there is no interface.
     ("no interface", |driver| {
         driver.style(|style| {
@@ -305,6 +309,7 @@ fn nothing_is_left_of_a_connection_that_fails() {
         let words: &[&str] = match *what {
             "no interface" => &["no interface in it has 10.77.0."],
             "RequestAddress" => &["could not create network remote", "no more"],
+            "an unreachable gateway" => &["could not connect", "route for the gateway"],
             _ => &[
                 "could not connect container one and network remote",
                 "no more",

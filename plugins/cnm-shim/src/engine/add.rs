@@ -1,23 +1,24 @@
 //! ADD.
 
+mod connect;
+
 use std::rc::Rc;
 
 use cni_cnm::controller::spec::Limits;
-use cni_cnm::engine::{Container, Engine, EngineError, Network};
+use cni_cnm::engine::{Container, Engine, Network};
 use cni_cnm::http::Patience;
-use cni_cnm::sandbox::{Kernel, Sandboxes, Seen, rename};
+use cni_cnm::sandbox::{Kernel, Sandboxes};
 use cni_cnm::store::Lock;
-use cni_cnm::store::record::{LinkRecord, SandboxRecord};
+use cni_cnm::store::record::SandboxRecord;
 use cni_netlink::{Link, NetNs, Socket};
 use cni_plugin::{AttachmentRequest, Undo};
-use cni_types::{Attachment, CniError, CniResult, IfName, SpecVersion};
+use cni_types::{Attachment, CniError, CniResult, IfName};
 
-use super::container::{self, NONE};
+use super::container;
 use super::error::JoinError;
-use super::record::{Connection, Connections, on_network};
+use super::record::{Connection, Connections, Stage};
 use super::remove::{self, Removal};
-use super::result::{self, Attached};
-use super::{endpoint, joined, link, network, open};
+use super::{network, open};
 use crate::config::{EngineConfig, EngineNetwork, Settings};
 use crate::report;
 
@@ -51,7 +52,7 @@ pub(crate) fn add(
     adding.connect(&connection, network)?;
     drop(ready);
     let result = adding.take_over(&mut connection, &place)?;
-    connection.whole = true;
+    connection.stage = Stage::Whole;
     connection.made_network = false;
     adding.connections.save(&connection)?;
     Ok(result)
@@ -96,7 +97,7 @@ impl Adding<'_> {
         let Some(mut earlier) = remove::load(&self.connections, self.attachment())? else {
             return Ok(());
         };
-        if earlier.whole && remove::is_in_place(&earlier) {
+        if earlier.stage == Stage::Whole && remove::is_in_place(&earlier) {
             return Err(JoinError::AlreadyAttached(self.attachment().clone()).into());
         }
         let removal = Removal::new(&earlier, &self.connections, self.limits)?;
@@ -138,12 +139,11 @@ impl Adding<'_> {
             });
         };
         let lock = self.connections.lock_network(name, self.limits.total)?;
-        let (network, is_new) = match find()? {
-            Some(found) => (found, false),
-            None => {
-                let is_new = self.make_network(wanted, undo)?;
-                (find()?.ok_or_else(none)?, is_new)
-            }
+        let there = find()?;
+        let is_new = there.is_none() && self.make_network(wanted, undo)?;
+        let network = match there {
+            Some(found) => found,
+            None => find()?.ok_or_else(none)?,
         };
         network::require_same(&network, wanted)?;
         Ok(Ready {
@@ -204,8 +204,7 @@ impl Adding<'_> {
             endpoint: String::new(),
             link: None,
             keeps_old_name: false,
-            unanswered: false,
-            whole: false,
+            stage: Stage::Partial,
         };
         self.connections.save(&connection)?;
         Ok(connection)
@@ -223,119 +222,6 @@ impl Adding<'_> {
             let removal = Removal::new(&connection, &connections, limits.undo())?;
             report::strictly(removal.undo(&mut connection)?)
         });
-    }
-
-    fn connect(&self, connection: &Connection, network: &Network) -> Result<(), CniError> {
-        let container = &connection.container;
-        if connection.was_on_none {
-            let left = self
-                .engine
-                .disconnect(NONE, container, false, self.limits.join());
-            match left {
-                Err(error) if !error.is_not_connected() => return Err(error.into()),
-                _left => {}
-            }
-        }
-        let version = self.engine.api_version(self.limits.call())?;
-        let endpoint = endpoint::plan(&self.config.wishes, self.ifname(), network, version);
-        let connected = self
-            .engine
-            .connect(&network.id, container, &endpoint, self.limits.join());
-        connected.map_err(|error| self.not_connected(connection, error))
-    }
-
-    /// A call without an answer may be carried out yet: what is remembered of it outlives the undo.
-    fn not_connected(&self, connection: &Connection, error: EngineError) -> CniError {
-        let doubtful = Connection {
-            unanswered: error.is_down(),
-            ..connection.clone()
-        };
-        let saved = if doubtful.unanswered {
-            self.connections.save(&doubtful)
-        } else {
-            Ok(())
-        };
-        let error = CniError::from(error.about(&connection.subject()));
-        match saved {
-            Ok(()) => error,
-            Err(also) => error.and(CniError::from(also)),
-        }
-    }
-
-    /// Finds the link that Docker has put into the container, and gives it its name.
-    fn take_over(&self, connection: &mut Connection, place: &Place) -> Result<CniResult, CniError> {
-        let container = self
-            .engine
-            .inspect_container(&connection.container, self.limits.call())?;
-        let found = on_network(&container, &connection.network, &connection.network_name);
-        let endpoint = found.ok_or_else(|| JoinError::NotThere {
-            container: container::name(&container),
-            network: connection.network_name.clone(),
-        })?;
-        connection.endpoint.clone_from(&endpoint.endpoint_id);
-        let sandbox_id = &container.network_settings.sandbox_id;
-        connection.sandbox_id.clone_from(sandbox_id);
-        let (links, addresses) = (place.inside.links()?, place.inside.addresses(None)?);
-        let known = (place.before.as_slice(), connection.network_name.as_str());
-        let link = link::choose(&links, &addresses, endpoint, known)?;
-        self.rename(connection, &place.inside, link)?;
-        let seen = self.look()?;
-        let version = self.engine.api_version(self.limits.call())?;
-        joined::require_heeded(&self.config.wishes, endpoint, &seen, version)?;
-        Ok(result::plan(&Attached {
-            name: self.ifname().as_str(),
-            sandbox: &self.request.netns,
-            endpoint,
-            seen: &seen,
-            dns: self.config.wishes.dns.as_ref(),
-            // The key exists since 1.1.0.
-            tells_mtu: self.request.request.version >= SpecVersion::V1_1_0,
-        }))
-    }
-
-    /// Which link it is has to be known before anything is done to it.
-    fn rename(
-        &self,
-        connection: &mut Connection,
-        inside: &Socket,
-        link: &Link,
-    ) -> Result<(), CniError> {
-        let name = self.ifname();
-        connection.link = Some(LinkRecord {
-            src_name: link.name.clone(),
-            name: name.to_string(),
-            index: link.index,
-            mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        });
-        self.connections.save(connection)?;
-        if link.name == name.as_str() {
-            return Ok(());
-        }
-        rename::rename(inside, link, name)?;
-        if let Ok(old) = link.name.parse::<IfName>() {
-            connection.keeps_old_name = rename::keep_old_name(inside, &link.id(), &old)?;
-        }
-        if !connection.keeps_old_name {
-            let note = format!(
-                "this kernel has no alternative names: Docker does not find {name} by {}, so \
-                 `docker network disconnect` would leave it behind; DEL does not",
-                link.name
-            );
-            report::notes(&[note]);
-        }
-        Ok(())
-    }
-
-    fn look(&self) -> Result<Seen, CniError> {
-        let seen = Kernel.look(&self.request.netns, self.ifname())?;
-        seen.ok_or_else(|| {
-            let gone = JoinError::NoLink {
-                network: self.config.network.clone(),
-                found: "nothing",
-                what: format!("is called {} any more", self.ifname()),
-            };
-            gone.into()
-        })
     }
 }
 

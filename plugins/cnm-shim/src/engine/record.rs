@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cni_cnm::engine::{Container, Endpoint};
+use cni_cnm::engine::{Container, Endpoint, EngineError};
 use cni_cnm::store::record::{AttachmentRecord, LinkRecord, SandboxRecord};
 use cni_cnm::store::{Lock, RecordDir, Store, StoreError, attachment_key};
 use cni_types::Attachment;
@@ -52,12 +52,21 @@ pub(super) struct Connection {
     /// Whether Docker finds the link by an alternative name.
     #[serde(default)]
     pub(super) keeps_old_name: bool,
-    /// Whether Docker was asked to connect and gave no answer: it may do it yet.
     #[serde(default)]
-    pub(super) unanswered: bool,
-    /// Whether it is as it should be: the ADD was done, and no DEL has begun.
-    #[serde(default)]
-    pub(super) whole: bool,
+    pub(super) stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Stage {
+    /// Docker is about to be asked, or a removal has begun.
+    #[default]
+    Partial,
+    /// Docker was asked to connect and gave no answer: it may do it yet.
+    Unanswered,
+    /// It is as it should be.
+    Whole,
 }
 
 impl Connection {
@@ -67,6 +76,11 @@ impl Connection {
             "container {} and network {}",
             self.container_name, self.network_name
         )
+    }
+
+    /// An error of Docker's with the names.
+    pub(super) fn named(&self, error: EngineError) -> EngineError {
+        error.between(&self.container_name, &self.network_name)
     }
 
     /// The container's endpoint on the network, if it was this connection that brought it about.

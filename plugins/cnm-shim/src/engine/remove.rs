@@ -9,9 +9,10 @@ use cni_plugin::DelRequest;
 use cni_types::{Attachment, CniError, NetworkName};
 
 use super::container::NONE;
-use super::record::{Connection, Connections};
+use super::record::{Connection, Connections, Stage};
 use super::{container, network, open_at};
 use crate::config::Settings;
+use crate::error::ShimError;
 use crate::report;
 
 /// Disconnects the container: by what is remembered of it, whatever the config says by now.
@@ -38,15 +39,34 @@ pub(super) fn remove_one(
     let removal = Removal::new(&connection, connections, limits)?;
     match removal.run(&mut connection) {
         Err(Unfinished::Down(down)) if settings.leak_when_down => {
-            report::notes(&[format!("{}; GC tries again", CniError::from(down))]);
-            return Ok(());
+            report::notes(&[CniError::from(down).to_string()]);
+            Ok(())
         }
-        outcome => report::notes(&outcome?),
+        outcome => {
+            let notes = outcome?;
+            report::notes(&notes);
+            if settings.remove_network {
+                removal.remove_network(&connection, &attachment.network)?;
+            }
+            refuse_notes(attachment, &notes, settings)
+        }
     }
-    if settings.remove_network {
-        removal.remove_network(&connection, &attachment.network)?;
+}
+
+/// What was not as it should be fails a DEL only if the config says so.
+fn refuse_notes(
+    attachment: &Attachment,
+    notes: &[String],
+    settings: &Settings,
+) -> Result<(), CniError> {
+    if notes.is_empty() || !settings.strict_delete {
+        return Ok(());
     }
-    Ok(())
+    let refused = ShimError::Refused {
+        attachment: attachment.clone(),
+        notes: notes.join("; "),
+    };
+    Err(refused.into())
 }
 
 /// The record of an attachment. One that cannot be read is put aside: it must not be in the way for
@@ -135,7 +155,9 @@ impl<'a> Removal<'a> {
     /// Takes back what a failed ADD has done, as far as that can be known: a call that was not
     /// answered may be carried out yet, so whoever comes next looks again.
     pub(super) fn undo(&self, connection: &mut Connection) -> Result<Vec<String>, Unfinished> {
-        self.end(connection, |connection| !connection.unanswered)
+        self.end(connection, |connection| {
+            connection.stage != Stage::Unanswered
+        })
     }
 
     fn end(
@@ -148,7 +170,7 @@ impl<'a> Removal<'a> {
         let kept = if undone.is_ok() && is_for_good(connection) {
             self.connections.forget(&attachment)
         } else {
-            connection.whole = false;
+            connection.stage = Stage::Partial;
             self.connections.save(connection)
         };
         kept.map_err(|error| Unfinished::Failed(error.into()))?;
@@ -212,7 +234,10 @@ impl<'a> Removal<'a> {
             let deadline = self.limits.join();
             match self.engine.connect(NONE, &container.id, &nothing, deadline) {
                 Err(error) if error.is_down() => return Err(error),
-                Err(error) if !noted => return Ok(Some(CniError::from(error).to_string())),
+                Err(error) if !noted => {
+                    let error = error.between(&connection.container_name, NONE);
+                    return Ok(Some(CniError::from(error).to_string()));
+                }
                 // Beside a note of another network there can be no `none`.
                 _back_or_in_the_way => {}
             }
@@ -239,7 +264,7 @@ impl<'a> Removal<'a> {
         let (container, deadline) = (&connection.container, self.limits.join());
         match self.engine.disconnect(network, container, force, deadline) {
             Err(error) if error.is_not_connected() || error.is_not_found() => Ok(()),
-            outcome => outcome.map_err(|error| error.about(&connection.subject())),
+            outcome => outcome.map_err(|error| connection.named(error)),
         }
     }
 
@@ -251,9 +276,8 @@ impl<'a> Removal<'a> {
     ) -> Result<(), CniError> {
         let (name, id) = (&connection.network_name, &connection.network);
         let _lock = self.connections.lock_network(name, self.limits.total)?;
-        let removed = network::remove_unused(&self.engine, id, (of, ""), self.limits.join());
         // The container is disconnected, which is what DEL is for. GC removes networks, too.
-        if let Err(error) = removed {
+        if let Err(error) = network::remove_unused(&self.engine, id, (of, ""), self.limits.join()) {
             report::notes(&[CniError::from(error).to_string()]);
         }
         Ok(())
