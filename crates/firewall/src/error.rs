@@ -30,6 +30,10 @@ pub enum Operation {
     AddIsolation,
     RemoveIsolation,
     CheckIsolation,
+    AddForwarding,
+    RemoveForwarding,
+    CheckForwarding,
+    CollectForwarding,
 }
 
 impl fmt::Display for Operation {
@@ -47,6 +51,10 @@ impl fmt::Display for Operation {
             Self::AddIsolation => "isolate the network behind bridge",
             Self::RemoveIsolation => "remove the isolation of bridge",
             Self::CheckIsolation => "check the isolation of bridge",
+            Self::AddForwarding => "let the host forward for",
+            Self::RemoveForwarding => "remove the forwarding rules of",
+            Self::CheckForwarding => "check the forwarding rules of",
+            Self::CollectForwarding => "collect stale forwarding rules of network",
             Self::PublishPorts => "publish ports of",
             Self::WithdrawPorts => "withdraw ports of",
             Self::CheckPorts => "check ports of",
@@ -204,8 +212,8 @@ impl FirewallError {
     pub fn hint(&self) -> Option<&'static str> {
         match &*self.cause {
             Cause::Spawn { .. } => Some(
-                "the iptables backend needs iptables and ip6tables; install them or set \
-                 ipMasqBackend to nftables",
+                "the iptables backend needs iptables and ip6tables; install them or choose the \
+                 nftables backend",
             ),
             Cause::Program { stderr, .. } if stderr.contains("xtables lock") => Some(XTABLES_LOCK),
             Cause::ProgramTimeout { .. } => Some(XTABLES_LOCK),

@@ -5,6 +5,7 @@
 //! - [`spoofcheck`][]: `macspoofchk`.
 //! - [`isolation`][]: networks that lead nowhere.
 //! - [`portmap`][]: port mappings.
+//! - [`mod@forward`][]: containers that are let through, and bridges that are kept apart.
 //! - [`iptables`][]: `ipMasq` for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
@@ -15,6 +16,7 @@
 
 mod conntrack;
 mod error;
+pub mod forward;
 pub mod iptables;
 pub mod isolation;
 pub mod masquerade;

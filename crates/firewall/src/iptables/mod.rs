@@ -5,6 +5,7 @@
 //! no process at all where iptables is a front of `nf_tables`, as it is nearly everywhere: its
 //! chains and rules are removed like any others, in one transaction.
 
+pub(crate) mod forward;
 mod process;
 mod rules;
 
@@ -22,6 +23,7 @@ use crate::nft::{
 use crate::owner;
 use crate::registry::is_stale;
 
+pub(crate) use forward::KERNEL_FORWARD;
 pub use rules::{Family, restore_for_add, restore_for_remove, wanted};
 
 /// A rule that ADD made and that is not there any more, as `iptables-save` would print it.
@@ -70,6 +72,17 @@ impl Family {
         }
     }
 
+    /// Whether there is iptables for the family on this machine.
+    #[must_use]
+    pub fn is_installed(self) -> bool {
+        process::is_installed(self.programs().restore)
+    }
+
+    /// What prints the rules.
+    pub(crate) fn save_program(self) -> &'static str {
+        self.programs().save
+    }
+
     /// The table that iptables keeps in `nf_tables`.
     pub(crate) fn table(self) -> Table {
         Table {
@@ -83,8 +96,12 @@ impl Family {
 
     /// Whether the kernel's old tables, which `nf_tables` does not show, have NAT rules here.
     fn has_legacy_nat(self) -> bool {
+        self.has_legacy("nat")
+    }
+
+    fn has_legacy(self, name: &str) -> bool {
         fs::read_to_string(self.programs().legacy_tables)
-            .is_ok_and(|tables| tables.lines().any(|table| table == "nat"))
+            .is_ok_and(|tables| tables.lines().any(|table| table == name))
     }
 }
 

@@ -43,7 +43,7 @@ impl Family {
 const COMMENT_MAX: usize = 255;
 
 /// A word in the double quotes of `iptables-restore`.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

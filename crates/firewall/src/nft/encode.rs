@@ -355,6 +355,12 @@ mod tests {
             Expr::Meta(Meta::Mark, Register::word(3)),
             Expr::SetMeta(Meta::Mark),
             Expr::Ct(Ct::Status, Register::FIRST),
+            Expr::Ct(Ct::State, Register::FIRST),
+            Expr::Meta(Meta::LinkProtocol, Register::FIRST),
+            Expr::Match {
+                name: "comment".to_owned(),
+                info: b"why\0".to_vec(),
+            },
             Expr::DestinationKind,
             Expr::Payload {
                 header: Header::Link,

@@ -11,6 +11,7 @@
 )]
 
 mod foreign;
+mod forward;
 mod iptables;
 mod isolation;
 mod masquerade;
