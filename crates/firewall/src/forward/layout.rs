@@ -179,10 +179,10 @@ fn rules(policy: Policy, bridge: &IfName, v6: bool) -> Vec<SetRule> {
         rule.push(Expr::Verdict(verdict));
         rule
     };
-    let inside = goes_out(|key| Expr::equals(key));
+    let inside = goes_out(Expr::equals);
     match policy {
         Policy::SameBridge => {
-            let elsewhere = goes_out(|key| Expr::differs(key));
+            let elsewhere = goes_out(Expr::differs);
             let jump = Verdict::Jump(BETWEEN.to_owned());
             vec![
                 set_rule(FORWARD, rule(&[&comes_in, &elsewhere], jump)),

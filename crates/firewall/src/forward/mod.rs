@@ -210,7 +210,7 @@ pub fn collect(
 /// The owners' elements go after the rules that they tell about: whatever is interrupted is found
 /// again.
 fn withdraw(nft: &mut Nft, held: &Held, condemned: impl Fn(Tag) -> bool) -> Result<(), Cause> {
-    let rules = iptables::close(nft, &held.open);
+    let rules = iptables::close(nft, &held.in_iptables());
     let doors = doors::remove(nft, &condemned);
     let bridged = bridged::remove(nft, &condemned);
     rules?;

@@ -114,6 +114,9 @@ impl Nft {
         let limit = self.limit();
         let first = self.next;
         let count = usize::try_from(outbox.next.wrapping_sub(first)).unwrap_or_default();
+        if count == 0 {
+            return Ok(());
+        }
         self.next = outbox.next;
         self.main.send(&outbox.bytes)?;
         let mut answered = 0;

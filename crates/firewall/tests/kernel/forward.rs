@@ -135,7 +135,7 @@ const DROPPING: &str = r#"table inet filter {
 	}
 }
 table ip mine {
-	chain fwd {
+	chain early {
 		type filter hook forward priority filter - 1; policy drop;
 		counter packets 0 bytes 0
 	}
@@ -172,7 +172,7 @@ table ip mine {
 		elements = { 10.1.0.5 comment "OWNER" }
 	}
 
-	chain fwd {
+	chain early {
 		type filter hook forward priority filter - 1; policy drop;
 		counter packets 0 bytes 0
 		ip saddr @tenon_forward_v4 accept
