@@ -10,12 +10,14 @@
 )]
 
 pub mod cgroup;
+pub mod chain;
 pub mod cnm;
 pub mod containerd;
 pub mod cri;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;
+pub mod firewalld;
 pub mod http;
 pub mod image;
 pub mod jail;
