@@ -61,6 +61,18 @@ impl<'a> Chain<'a> {
         changed
     }
 
+    /// The same in another version.
+    #[must_use]
+    pub fn of_version(&self, version: &str) -> Self {
+        let edit = |network: &Network<'a>| {
+            network.edited(|conf| conf.with(json!({"cniVersion": version})))
+        };
+        Self {
+            bridge: edit(&self.bridge),
+            firewall: edit(&self.firewall),
+        }
+    }
+
     /// Makes the bridge's part only.
     #[track_caller]
     pub fn join(&self, id: &str, netns: &Netns) -> Attached<'a> {

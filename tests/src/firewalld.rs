@@ -76,6 +76,14 @@ impl<'world> Bus<'world> {
         });
     }
 
+    /// Lets firewalld make the chains of a zone, which it keeps from the zone's first use on.
+    pub fn use_zone(&self, zone: &str) {
+        let zone = format!("--zone={zone}");
+        for what in ["--add-source=198.51.100.1", "--remove-source=198.51.100.1"] {
+            self.firewall_cmd(&[&zone, what]);
+        }
+    }
+
     /// What `firewall-cmd` says, which has to succeed.
     pub fn firewall_cmd(&self, args: &[&str]) -> String {
         let output = self.try_firewall_cmd(args);

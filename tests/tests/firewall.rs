@@ -28,6 +28,7 @@ cni_testkit::suites! {
     foreign_rules_stay => |suite| foreign(suite);
     what_makes_no_sense_is_refused => |suite| refused(suite);
     early_versions_are_refused => |suite| versions(suite);
+    every_command_at_every_version => |suite| matrix(suite);
 }
 
 fn same_bridge() -> Value {
@@ -389,6 +390,38 @@ fn versions(suite: &Suite) {
                 .contains("incompatible CNI versions"),
             "{error}"
         );
+    }
+}
+
+fn matrix(suite: &Suite) {
+    for version in conf::CHECK_VERSIONS {
+        if version == "1.1.0" && differs(suite, "version-1.1.0") {
+            continue;
+        }
+        let world = World::new();
+        let c1 = world.container("c1");
+        let chain = chain(suite, &world, &same_bridge()).of_version(version);
+        let link = chain.add("c1", &c1);
+        assert_eq!(link.firewall.result["cniVersion"], version);
+        link.firewall.check_ok();
+        let run = |command: &str, valid: &[(&str, &str)]| {
+            let network = chain.firewall().edited(|conf| conf.valid_attachments(valid));
+            network.call(command).run()
+        };
+        if version == "1.1.0" {
+            run("STATUS", &[]).expect_silent_ok();
+            run("GC", &[("c1", "eth0")]).expect_silent_ok();
+            link.firewall.check_ok();
+        }
+        link.firewall.del_ok();
+        link.firewall.del_ok();
+        if version == "1.1.0" {
+            run("GC", &[]).expect_silent_ok();
+        }
+        let versions = run("VERSION", &[]).expect_ok().json();
+        let supported = versions["supportedVersions"].as_array().unwrap().clone();
+        assert!(supported.contains(&json!(version)), "{versions}");
+        assert!(!supported.contains(&json!("0.3.1")), "{versions}");
     }
 }
 

@@ -153,6 +153,7 @@ fn del_knows_the_sources_without_a_result_and_in_whatever_zone() {
         let c1 = world.container("c1");
         let chain = chain(&suite, &world, &firewalld());
         let joined = chain.join("c1", &c1);
+        bus.use_zone("trusted");
         let before = world.snapshot();
         let opened = chain.open(&joined, "c1", &c1);
         let after_edit = chain.with(&edited);
@@ -174,6 +175,7 @@ fn gc_keeps_the_valid() {
     let keys = json!({"backend": "firewalld", "ingressPolicy": "isolated", "cniVersion": "1.1.0"});
     let chain = chain(&suite, &world, &keys);
     let (first, second) = (chain.join("c1", &c1), chain.join("c2", &c2));
+    bus.use_zone("trusted");
     let before = world.snapshot();
     chain.open(&first, "c1", &c1);
     let valid = chain.open(&second, "c2", &c2);
@@ -219,6 +221,7 @@ fn a_failed_add_leaves_firewalld_as_it_was() {
     let keys = json!({"backend": "firewalld", "ingressPolicy": "isolated"});
     let chain = chain(&suite, &world, &keys);
     let joined = chain.join("c1", &c1);
+    bus.use_zone("trusted");
     bus.firewall_cmd(&["--zone=drop", "--add-source=fd97::2/128"]);
     let before = world.snapshot();
     let error = chain.try_open(&joined, "c1", &c1).expect_error(120);

@@ -24,7 +24,7 @@
 //! and `open_v4` and its like only tell for whom: rules of iptables and sources of firewalld have no
 //! room for an owner. Keeping apart is a drop, and works from here.
 //!
-//! docs/decisions/009-forwarding.md tells which backend serves which host.
+//! docs/decisions/010-forwarding.md tells which backend serves which host.
 
 mod bridged;
 mod doors;
