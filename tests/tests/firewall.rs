@@ -28,6 +28,7 @@ cni_testkit::suites! {
     foreign_rules_stay => |suite| foreign(suite);
     what_makes_no_sense_is_refused => |suite| refused(suite);
     early_versions_are_refused => |suite| versions(suite);
+    isolated_is_a_policy_too => |suite| isolated(suite);
     every_command_at_every_version => |suite| matrix(suite);
 }
 
@@ -393,6 +394,27 @@ fn versions(suite: &Suite) {
     }
 }
 
+fn isolated(suite: &Suite) {
+    let world = World::new();
+    let c1 = world.container("c1");
+    let keys = json!({"backend": "iptables", "ingressPolicy": "isolated"});
+    let chain = chain(suite, &world, &keys);
+    let joined = chain.join("c1", &c1);
+    if differs(suite, "ingress-isolated") {
+        let error = chain.try_open(&joined, "c1", &c1).expect_any_error();
+        assert_eq!(error["msg"], "unknown ingress policy: \"isolated\"");
+        return;
+    }
+    chain.open(&joined, "c1", &c1).check_ok();
+    let inside = "-A CNI-ISOLATION-STAGE-1 -i tenon0 -o tenon0 -m comment --comment \
+                  \"CNI firewall plugin rules (ingressPolicy: isolated)\" -j DROP\n";
+    let before = "-A CNI-ISOLATION-STAGE-1 -i tenon0 ! -o tenon0";
+    assert_rules(
+        &world,
+        &SAME_BRIDGE.replace(before, &format!("{inside}{before}")),
+    );
+}
+
 fn matrix(suite: &Suite) {
     for version in conf::CHECK_VERSIONS {
         if version == "1.1.0" && differs(suite, "version-1.1.0") {
@@ -405,7 +427,9 @@ fn matrix(suite: &Suite) {
         assert_eq!(link.firewall.result["cniVersion"], version);
         link.firewall.check_ok();
         let run = |command: &str, valid: &[(&str, &str)]| {
-            let network = chain.firewall().edited(|conf| conf.valid_attachments(valid));
+            let network = chain
+                .firewall()
+                .edited(|conf| conf.valid_attachments(valid));
             network.call(command).run()
         };
         if version == "1.1.0" {

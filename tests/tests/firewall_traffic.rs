@@ -49,9 +49,10 @@ fn chain<'a>(suite: &'a Suite, world: &World, name: &str, keys: &Value) -> Chain
 
 #[track_caller]
 fn reaches(from: &Netns, addresses: &[String]) {
+    // The first packets may have to wait for duplicate address detection.
     for address in addresses {
         assert!(
-            from.ping(address),
+            from.ping_within(address, 10),
             "{} does not reach {address}",
             from.path_str()
         );
@@ -73,7 +74,11 @@ fn does_not_reach(from: &Netns, addresses: &[String]) {
         });
         reached.collect()
     });
-    assert!(reached.is_empty(), "{} reaches {reached:?}", from.path_str());
+    assert!(
+        reached.is_empty(),
+        "{} reaches {reached:?}",
+        from.path_str()
+    );
 }
 
 fn outside() -> Vec<String> {
