@@ -147,6 +147,7 @@ fn only_the_very_link_is_discarded() {
     let left = Kernel.discard_inside(&moved, &record).unwrap();
     assert_eq!(left, LeftInside::Nothing);
     // Somebody may have renamed it.
+    made.sandbox.ip("link set eth1 down");
     made.sandbox.ip("link set eth1 name other");
     for expected in [LeftInside::Deleted, LeftInside::Nothing] {
         assert_eq!(Kernel.discard_inside(&sandbox, &record).unwrap(), expected);
