@@ -11,8 +11,8 @@
 )]
 
 mod foreign;
-mod hostports;
 mod forward;
+mod hostports;
 mod iptables;
 mod isolation;
 mod masquerade;
