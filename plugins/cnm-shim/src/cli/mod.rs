@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 not done or not all of it, 2 a wrong command line.";
 
 /// Shows and mends what is remembered of CNM networks and of their endpoints.
 #[derive(Debug, Parser)]
-#[command(name = "cnm-shim", about, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "cnm-shim", after_help = EXAMPLES, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
