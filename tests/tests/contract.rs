@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tenon_tests::differences::differs;
 use tenon_tests::network::{Network, cidrs};
 
-const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "tuning"];
 const VERSION: &str = "1.0.0";
 
 cni_testkit::suites! {
@@ -40,12 +40,26 @@ fn conf_of(world: &World, plugin: &str, version: &str) -> Conf {
     match plugin {
         "bridge" => conf::bridge(version).ipam(ipam),
         "host-local" => conf::plugin(version, "host-local").ipam(ipam),
+        "tuning" => conf::plugin(version, "tuning").prev_result(&result_before()),
         other => conf::plugin(version, other),
     }
 }
 
+/// What a chained plugin gets from those in front of it: without a version it is read as one of the
+/// config's, and it has the keys of all versions.
+fn result_before() -> Value {
+    json!({
+        "ip4": {"ip": "10.82.0.2/24"},
+        "ips": [{"version": "4", "address": "10.82.0.2/24"}],
+    })
+}
+
 fn ifname(plugin: &str) -> &'static str {
-    if plugin == "loopback" { "lo" } else { "eth0" }
+    match plugin {
+        // They make no interface: this one is there.
+        "loopback" | "tuning" => "lo",
+        _ => "eth0",
+    }
 }
 
 /// A call that would succeed.
@@ -478,7 +492,7 @@ fn cni_args(suite: &Suite) {
     } else {
         4
     };
-    for plugin in ["bridge", "host-local"] {
+    for plugin in ["bridge", "host-local", "tuning"] {
         let world = World::new();
         let c1 = world.container("c1");
         let before = world.snapshot();

@@ -20,6 +20,7 @@ cni_testkit::suites! {
     containers_of_both_families => |suite| containers(suite, &[V4, V6]);
     address_and_mac_are_as_asked_for => |suite| asked_for(suite);
     a_second_network_is_joined_and_left => |suite| second_network(suite);
+    a_network_with_tuning_tunes_and_untunes => |suite| tuned(suite);
 }
 
 fn network(world: &World, name: &str, bridge: &str, subnets: &[&str]) -> Value {
@@ -138,4 +139,34 @@ fn second_network(suite: &Suite) {
     assert_eq!(left.naming(&[&second[0]]), Vec::<&str>::new());
     podman.ok(&["rm", "--force", "--time", "0", "one"]);
     assert_nothing_left(&world, &[&id, &first[0], &second[0]]);
+}
+
+/// `tuning` behind `bridge`, as in the networks that podman writes itself.
+fn tuned(suite: &Suite) {
+    let world = World::new();
+    let keys = json!({
+        "type": "tuning", "capabilities": {"mac": true},
+        "mtu": 1400, "sysctl": {"net.core.somaxconn": "77"},
+    });
+    let mut list = network(&world, "net1", "tenon0", &[V4, V6]);
+    list["plugins"].as_array_mut().unwrap().push(keys);
+    let podman = Podman::new(&world, suite.bin_dir(), &[list]);
+    let mac = "02:00:00:00:67:78";
+    let id = podman.run("one", &["--network", "net1", "--mac-address", mac]);
+    assert_eq!(podman.attachment("one", "net1")["MacAddress"], mac);
+    let shown = podman.ok(&["exec", "one", "ip", "link", "show", "eth0"]);
+    for fact in ["mtu 1400", mac] {
+        assert!(shown.contains(fact), "no {fact} in {shown}");
+    }
+    let somaxconn = podman.ok(&["exec", "one", "cat", "/proc/sys/net/core/somaxconn"]);
+    assert_eq!(somaxconn.trim(), "77");
+    for address in addresses(&podman, "one", "net1") {
+        assert!(world.host().ping(&address));
+    }
+    let state = std::path::Path::new("/run/cni/tuning");
+    assert!(state.join(format!("{id}_eth0.json")).is_file());
+    podman.ok(&["stop", "--time", "0", "one"]);
+    assert_eq!(std::fs::read_dir(state).unwrap().count(), 0);
+    podman.ok(&["rm", "--force", "--time", "0", "one"]);
+    assert_nothing_left(&world, &[&id]);
 }

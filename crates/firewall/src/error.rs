@@ -13,6 +13,7 @@ use nix::errno::Errno;
 #[expect(missing_docs, reason = "the Display text says it")]
 pub enum Operation {
     OpenSocket,
+    Probe,
     AddMasquerade,
     RemoveMasquerade,
     CheckMasquerade,
@@ -36,6 +37,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OpenSocket => "open",
+            Self::Probe => "use",
             Self::AddMasquerade => "add masquerade rules for",
             Self::RemoveMasquerade => "remove masquerade rules of",
             Self::CheckMasquerade => "check masquerade rules of",
@@ -204,8 +206,8 @@ impl FirewallError {
     pub fn hint(&self) -> Option<&'static str> {
         match &*self.cause {
             Cause::Spawn { .. } => Some(
-                "the iptables backend needs iptables and ip6tables; install them or set \
-                 ipMasqBackend to nftables",
+                "the iptables backend needs iptables and ip6tables; install them or ask for the \
+                 nftables backend",
             ),
             Cause::Program { stderr, .. } if stderr.contains("xtables lock") => Some(XTABLES_LOCK),
             Cause::ProgramTimeout { .. } => Some(XTABLES_LOCK),

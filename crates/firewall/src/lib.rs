@@ -5,7 +5,7 @@
 //! - [`spoofcheck`][]: `macspoofchk`.
 //! - [`isolation`][]: networks that lead nowhere.
 //! - [`portmap`][]: port mappings.
-//! - [`iptables`][]: `ipMasq` for those who ask for iptables.
+//! - [`iptables`][]: `ipMasq` and port mappings for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
 //!

@@ -118,14 +118,29 @@ fn printable(name: &str) -> String {
 /// digits (`utils.FormatChainName`). The interface is not part of it.
 #[must_use]
 pub fn reference_chain(attachment: &Attachment) -> String {
+    chain_name("CNI-", attachment)
+}
+
+/// The reference's iptables chain for the port mappings of a container on a network.
+pub(crate) fn reference_dnat_chain(attachment: &Attachment) -> String {
+    chain_name("CNI-DN-", attachment)
+}
+
+/// What its first releases had besides.
+pub(crate) fn reference_snat_chain(attachment: &Attachment) -> String {
+    chain_name("CNI-SN-", attachment)
+}
+
+/// iptables takes no longer names than these 28 bytes.
+fn chain_name(prefix: &str, attachment: &Attachment) -> String {
     let mut hasher = Sha512::new();
     hasher.update(attachment.network.as_str().as_bytes());
     hasher.update(attachment.container_id.as_str().as_bytes());
-    let mut chain = String::with_capacity(28);
-    chain.push_str("CNI-");
+    let mut chain = prefix.to_owned();
     for byte in hasher.finalize().iter().take(12) {
         let _ok = write!(chain, "{byte:02x}");
     }
+    chain.truncate(28);
     chain
 }
 
@@ -247,5 +262,12 @@ mod tests {
         let chain = reference_chain(&attachment("net", "c1", "eth0"));
         assert_eq!(chain, "CNI-623e1c388032b20529218ecc");
         assert_eq!(chain.len(), 28);
+        let one = attachment(
+            "test",
+            "icee6giejonei6sohng6ahngee7laquohquee9shiGo7fohferakah3Feiyoolu2pei7ciPhoh7shaoX6vai3vuf0ahfaeng8yohb9ceu0daez5hashee8ooYai5wa3y",
+            "eth0",
+        );
+        assert_eq!(reference_dnat_chain(&one), "CNI-DN-67e92b96e692a494b6b85");
+        assert_eq!(reference_snat_chain(&one).len(), 28);
     }
 }

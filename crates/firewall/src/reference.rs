@@ -4,13 +4,17 @@
 //! Whether there is anything is asked in one exchange with the kernel; it costs a DEL next to
 //! nothing where there is not.
 
+mod ports;
+
 use cni_types::{Attachment, IpCidr};
 
 use crate::error::{Cause, FirewallError, Operation};
 use crate::iptables::{self, Family as IptablesFamily};
-use crate::nft::{Change, Family, Nft, Table, Transaction};
+use crate::nft::{Change, Family, Nft, Rule, Table, Transaction};
 use crate::owner::{self, Tag};
 use crate::registry::is_stale;
+
+pub use ports::{publishes, remove_ports};
 
 /// The reference's masquerade rules since 1.6.0, one for each address, in one chain.
 const MASQUERADE: Table = Table {
@@ -91,6 +95,7 @@ pub fn masquerades(
         .map_err(|cause| cause.during(Operation::CheckMasquerade, attachment))?;
     let own = rules
         .iter()
+        .filter_map(|rule| rule.comment.as_deref())
         .filter(|comment| Tag::parse(comment) == Some(owner));
     if own.count() >= addresses.len() {
         return Ok(true);
@@ -117,23 +122,22 @@ pub fn guards(nft: &mut Nft, attachment: &Attachment) -> Result<bool, FirewallEr
     ] {
         let found = present_rules(nft, SPOOFCHECK, chain)
             .map_err(|cause| cause.during(Operation::CheckSpoofCheck, attachment))?;
-        if found.iter().filter(|found| **found == comment).count() < rules {
+        let own = found
+            .iter()
+            .filter(|rule| rule.comment.as_ref() == Some(&comment));
+        if own.count() < rules {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The comments of a chain's rules; none where there is no such chain.
-fn present_rules(nft: &mut Nft, table: Table, chain: &str) -> Result<Vec<String>, Cause> {
+/// The rules of a chain; none where there is no such chain.
+fn present_rules(nft: &mut Nft, table: Table, chain: &str) -> Result<Vec<Rule>, Cause> {
     if nft.have_chains(&[(table, chain)])? != [true] {
         return Ok(Vec::new());
     }
-    Ok(nft
-        .rules(table, Some(chain))?
-        .into_iter()
-        .filter_map(|rule| rule.comment)
-        .collect())
+    nft.rules(table, Some(chain))
 }
 
 /// Applies what `plan` finds, again and again while others change the ruleset in between.

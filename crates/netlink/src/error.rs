@@ -20,8 +20,10 @@ pub enum Op {
     SetUp,
     SetDown,
     SetPromiscuous,
+    SetAllMulticast,
     SetMac,
     SetMtu,
+    SetTxQueueLen,
     SetMaster,
     SetAlias,
     MoveLink,
@@ -41,6 +43,14 @@ pub enum Op {
     AddRoute,
     DeleteRoute,
     ListRoutes,
+    AddQdisc,
+    DeleteQdisc,
+    FindQdisc,
+    AddFilter,
+    DeleteFilter,
+    ListFilters,
+    Probe,
+    FindRoute,
     Subscribe,
     WaitForLink,
     WaitForAddress,
@@ -58,8 +68,10 @@ impl fmt::Display for Op {
             Self::SetUp => "set up link",
             Self::SetDown => "set down link",
             Self::SetPromiscuous => "set promiscuous mode of",
+            Self::SetAllMulticast => "set all-multicast mode of",
             Self::SetMac => "set MAC address of",
             Self::SetMtu => "set MTU of",
+            Self::SetTxQueueLen => "set transmit queue length of",
             Self::SetMaster => "set master of",
             Self::SetAlias => "set alias of",
             Self::MoveLink => "move link",
@@ -79,6 +91,14 @@ impl fmt::Display for Op {
             Self::AddRoute => "add route",
             Self::DeleteRoute => "delete route",
             Self::ListRoutes => "list routes",
+            Self::AddQdisc => "create qdisc",
+            Self::DeleteQdisc => "delete qdisc",
+            Self::FindQdisc => "find qdisc",
+            Self::AddFilter => "create filter",
+            Self::DeleteFilter => "delete filter",
+            Self::ListFilters => "list filters of",
+            Self::Probe => "ask the kernel for",
+            Self::FindRoute => "find the route to",
             Self::Subscribe => "subscribe to",
             Self::WaitForLink => "wait for link",
             Self::WaitForAddress => "wait for address",
@@ -219,11 +239,32 @@ impl NetlinkError {
     /// The thing to be changed or deleted is not there: for a deletion, success.
     #[must_use]
     pub fn is_gone(&self) -> bool {
+        match self.errno() {
+            // Handle or kind are not those of what is there now.
+            Some(Errno::EINVAL) => self.op == Op::DeleteQdisc,
+            Some(Errno::ENOENT) => !self.is_unsupported(),
+            Some(Errno::ENODEV | Errno::ESRCH | Errno::EADDRNOTAVAIL | Errno::ENXIO) => true,
+            _ => false,
+        }
+    }
+
+    /// The kernel was built without what was asked for, or cannot load the module that has it.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        match self.errno() {
+            Some(Errno::EOPNOTSUPP) => true,
+            // Traffic control's way to say so of a kind.
+            Some(Errno::ENOENT) => matches!(self.op, Op::AddQdisc | Op::AddFilter),
+            _ => false,
+        }
+    }
+
+    /// No packet gets there: there is no route, or one that refuses.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
         matches!(
             self.errno(),
-            Some(
-                Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL | Errno::ENXIO
-            )
+            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)
         )
     }
 
@@ -252,6 +293,17 @@ impl NetlinkError {
             }
             (Errno::EOPNOTSUPP, Op::CreateVeth | Op::CreateLink) => {
                 "this kernel has no support for this kind of link, or its module is not loaded"
+            }
+            (Errno::ENOENT, Op::AddQdisc | Op::AddFilter) => {
+                "this kernel has no support for this kind of qdisc or filter, or its module is not \
+                 loaded (CONFIG_NET_SCH_TBF, CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32, \
+                 CONFIG_NET_ACT_MIRRED)"
+            }
+            (Errno::EINVAL, Op::AddQdisc) => {
+                "is the burst worth at least one byte at this rate, and not too much for 32 bits?"
+            }
+            (Errno::EBUSY, Op::SetMac) => {
+                "this driver changes the MAC address of an interface only while it is down"
             }
             (Errno::EACCES, Op::AddAddress) => {
                 "IPv6 is disabled on the interface by the sysctl disable_ipv6"
@@ -316,6 +368,12 @@ mod tests {
             assert!(of(errno).is_busy(), "{errno}");
         }
         assert!(!of(libc::EPERM).is_gone() && !of(libc::EPERM).is_busy());
+        assert!(of(libc::EOPNOTSUPP).is_unsupported() && !of(libc::ENOENT).is_unsupported());
+        let unknown_kind = refused(Op::AddQdisc, libc::ENOENT, None);
+        assert!(unknown_kind.is_unsupported() && !unknown_kind.is_gone());
+        assert!(
+            refused(Op::DeleteQdisc, libc::EINVAL, None).is_gone() && !of(libc::EINVAL).is_gone()
+        );
         let late = NetlinkError {
             cause: Cause::io(io::ErrorKind::WouldBlock.into()),
             ..of(0)
@@ -330,6 +388,8 @@ mod tests {
             (Op::CreateBridge, libc::EOPNOTSUPP, "CONFIG_BRIDGE"),
             (Op::AddVlan, libc::EOPNOTSUPP, "VLAN filtering"),
             (Op::CreateLink, libc::EOPNOTSUPP, "kind of link"),
+            (Op::AddQdisc, libc::ENOENT, "CONFIG_NET_SCH_TBF"),
+            (Op::SetMac, libc::EBUSY, "while it is down"),
             (Op::AddAddress, libc::EACCES, "disable_ipv6"),
             (Op::CreateVeth, libc::EEXIST, "names is taken"),
         ] {

@@ -335,13 +335,15 @@ mod tests {
             for frame in Frames::new(&bytes).flatten() {
                 let _no_panic = Outcome::parse(frame);
             }
-            for kind in [ERROR, DONE, libc::RTM_NEWLINK, libc::RTM_NEWADDR, libc::RTM_NEWROUTE] {
+            for kind in [ERROR, DONE, libc::RTM_NEWLINK, libc::RTM_NEWADDR, libc::RTM_NEWROUTE, libc::RTM_NEWQDISC, libc::RTM_NEWTFILTER] {
                 let frame = Frame { kind, flags, seq: 1, payload: &bytes };
                 let _no_panic = Outcome::parse(frame);
                 let _no_panic = crate::link::Link::parse(frame);
                 let _no_panic = crate::link::parse_vlans(frame, 1);
                 let _no_panic = crate::address::Address::parse(frame);
                 let _no_panic = crate::route::parse(frame);
+                let _no_panic = crate::qdisc::Qdisc::parse(frame);
+                let _no_panic = crate::qdisc::parse_filter(frame);
             }
             assert!(Attrs::new(&bytes).count() <= bytes.len() / 4);
         }

@@ -11,8 +11,10 @@ mod change;
 mod error;
 mod frame;
 mod link;
+pub mod localnet;
 mod mac;
 mod ns;
+mod qdisc;
 mod route;
 mod socket;
 pub mod sysctl;
@@ -26,12 +28,17 @@ pub use change::{BatchError, Change};
 pub use error::{Cause, NetlinkError, Op};
 pub use frame::Malformed;
 pub use link::{
-    BridgeInfo, BridgePort, CreateBridge, CreateLink, CreateVeth, Ipv4Conf, Link, LinkId, LinkKind,
-    OperState, PortFlags, VethEnd, VethPair, VlanRange, VlanSide, add_alt_name, add_vlans,
-    delete_alt_name, delete_link, delete_vlans, move_link, rename_link, set_alias, set_down,
-    set_ipv4_conf, set_mac, set_master, set_mtu, set_port, set_promiscuous, set_up,
+    BridgeInfo, BridgePort, CreateBridge, CreateIfb, CreateLink, CreateVeth, Ipv4Conf, Link,
+    LinkId, LinkKind, OperState, PortFlags, VethEnd, VethPair, VlanRange, VlanSide, add_alt_name,
+    add_vlans, delete_alt_name, delete_link, delete_vlans, move_link, rename_link, set_alias,
+    set_all_multicast, set_down, set_ipv4_conf, set_mac, set_master, set_mtu, set_port,
+    set_promiscuous, set_tx_queue_len, set_up,
 };
 pub use mac::{random_bytes, random_mac};
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};
+pub use qdisc::{
+    Feature, Filter, Hook, Psched, PschedError, Qdisc, Tbf, add_ingress, add_redirect, add_tbf,
+    delete_filter, delete_ingress, delete_tbf,
+};
 pub use route::{MAIN_TABLE, Route, RouteFilter, SCOPE_LINK};
 pub use socket::{DEFAULT_TIMEOUT, Socket};

@@ -2,6 +2,7 @@
 
 mod conf;
 mod create;
+mod ifb;
 mod port;
 mod set;
 mod vlan;
@@ -14,10 +15,12 @@ use nix::libc;
 
 pub use self::conf::{Ipv4Conf, set_ipv4_conf};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
+pub use self::ifb::CreateIfb;
 pub use self::port::{PortFlags, set_port};
 pub use self::set::{
-    add_alt_name, delete_alt_name, delete_link, move_link, rename_link, set_alias, set_down,
-    set_mac, set_master, set_mtu, set_promiscuous, set_up,
+    add_alt_name, delete_alt_name, delete_link, move_link, rename_link, set_alias,
+    set_all_multicast, set_down, set_mac, set_master, set_mtu, set_promiscuous, set_tx_queue_len,
+    set_up,
 };
 #[cfg(test)]
 pub(crate) use self::vlan::parse as parse_vlans;
@@ -122,6 +125,8 @@ pub struct Link {
     pub mac: Option<MacAddr>,
     /// The MTU in bytes.
     pub mtu: u32,
+    /// How many packets its transmit queue holds.
+    pub tx_queue_len: u32,
     /// The index of the bridge, bond or VRF that it belongs to.
     pub master: Option<u32>,
     /// The index of the peer (veth) or parent (VLAN, macvlan), in the namespace
@@ -163,6 +168,12 @@ impl Link {
         self.flags & LinkFlags::Promisc.bits() != 0
     }
 
+    /// Whether it was asked to take frames for any multicast group.
+    #[must_use]
+    pub fn is_all_multicast(&self) -> bool {
+        self.flags & LinkFlags::Allmulti.bits() != 0
+    }
+
     /// Whether it is the loopback interface.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -195,6 +206,7 @@ impl Link {
             kind: None,
             mac: None,
             mtu: 0,
+            tx_queue_len: 0,
             master: None,
             peer: None,
             peer_netns: None,
@@ -213,6 +225,7 @@ impl Link {
                 self.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr::new);
             }
             libc::IFLA_MTU => self.mtu = u32_at(value, 0).unwrap_or(0),
+            libc::IFLA_TXQLEN => self.tx_queue_len = u32_at(value, 0).unwrap_or(0),
             libc::IFLA_MASTER => self.master = u32_at(value, 0).filter(|index| *index != 0),
             // 0 for a veth whose peer is going away; its own index for what has no parent.
             libc::IFLA_LINK => {
@@ -358,6 +371,20 @@ impl Socket {
         )
     }
 
+    /// The links of one kind.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or the links kept changing.
+    pub fn links_of_kind(&self, kind: &str) -> Result<Vec<Link>, NetlinkError> {
+        let info = get_body(0, 0, &[(INFO_KIND, kind.as_bytes())]).split_off(HEADER);
+        self.list(
+            &format_args!("of kind {kind}"),
+            &[(libc::IFLA_LINKINFO, &info)],
+            // Kernels before 4.6 do not filter.
+            |link| link.is_kind(kind),
+        )
+    }
+
     fn list(
         &self,
         subject: &dyn fmt::Display,
@@ -392,10 +419,11 @@ mod tests {
             attr(INFO_SLAVE_KIND, b"bridge\0"),
             attr(INFO_SLAVE_DATA | 0x8000, &port),
         ];
-        let parts: [(u16, &[u8]); 9] = [
+        let parts: [(u16, &[u8]); 10] = [
             (libc::IFLA_IFNAME, b"veth0\0"),
             (4711, &[1]),
             (libc::IFLA_MTU, &1500_u32.to_ne_bytes()),
+            (libc::IFLA_TXQLEN, &1000_u32.to_ne_bytes()),
             (libc::IFLA_MASTER, &2_u32.to_ne_bytes()),
             (libc::IFLA_LINK, &5_u32.to_ne_bytes()),
             (libc::IFLA_LINK_NETNSID, &0_u32.to_ne_bytes()),
@@ -417,7 +445,8 @@ mod tests {
         };
         let link = Link::parse(frame).unwrap();
         assert_eq!(link.id(), LinkId::new(7, "veth0"));
-        assert_eq!((link.mtu, link.master), (1500, Some(2)));
+        assert_eq!((link.mtu, link.tx_queue_len), (1500, 1000));
+        assert_eq!(link.master, Some(2));
         assert_eq!((link.peer, link.peer_netns), (Some(5), Some(0)));
         assert_eq!(link.operstate, OperState::Up);
         assert_eq!(link.mac, Some(MacAddr::new([2, 0, 0, 0, 0, 1])));

@@ -221,6 +221,36 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// The route that a packet to `address` takes, as the kernel looks it up; `None` if there is
+    /// none, or if the address is the host's own.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn route_to(&self, address: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        use netlink_packet_core::Emitable;
+        let destination = IpCidr::host(address);
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(address.is_ipv6());
+        message.header.destination_prefix_length = destination.prefix();
+        message
+            .attributes
+            .push(RouteAttribute::Destination(self::address(address)));
+        let mut body = vec![0; message.buffer_len()];
+        message.emit(&mut body);
+        let query = Query {
+            op: Op::FindRoute,
+            subject: &address,
+            kind: libc::RTM_GETROUTE,
+            body: &body,
+        };
+        match self.get(&query, |frame| parse(frame).into_iter().next()) {
+            Err(error) if error.is_unreachable() => Ok(None),
+            other => other,
+        }
+    }
+}
+
 /// Reads an `RTM_NEWROUTE` of a unicast route; anything else gives nothing.
 pub(crate) fn parse(frame: Frame<'_>) -> Vec<Route> {
     if frame.kind != libc::RTM_NEWROUTE {

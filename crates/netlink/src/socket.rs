@@ -27,6 +27,7 @@ const DUMP_ATTEMPTS: usize = 16;
 
 pub(crate) const REQUEST: u16 = wire(libc::NLM_F_REQUEST);
 pub(crate) const ACK: u16 = wire(libc::NLM_F_ACK);
+const ECHO: u16 = wire(libc::NLM_F_ECHO);
 const DUMP: u16 = wire(libc::NLM_F_DUMP);
 const DUMP_INTR: u16 = 0x10;
 
@@ -138,7 +139,26 @@ impl Socket {
         query: &Query<'_>,
         parse: impl Fn(Frame<'_>) -> Option<T>,
     ) -> Result<Option<T>, NetlinkError> {
-        let seq = self.start(query, REQUEST | ACK)?;
+        self.get_with(query, REQUEST | ACK, parse)
+    }
+
+    /// The same of traffic control, which tells it to those who listen, and to whoever asked only if
+    /// that one wants an echo.
+    pub(crate) fn get_echoed<T>(
+        &self,
+        query: &Query<'_>,
+        parse: impl Fn(Frame<'_>) -> Option<T>,
+    ) -> Result<Option<T>, NetlinkError> {
+        self.get_with(query, REQUEST | ACK | ECHO, parse)
+    }
+
+    fn get_with<T>(
+        &self,
+        query: &Query<'_>,
+        flags: u16,
+        parse: impl Fn(Frame<'_>) -> Option<T>,
+    ) -> Result<Option<T>, NetlinkError> {
+        let seq = self.start(query, flags)?;
         let mut found = None;
         self.until_outcome(seq, |frame| found = parse(frame).or(found.take()))
             .map_err(|cause| query.failed(cause))?;

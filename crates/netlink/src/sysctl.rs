@@ -50,7 +50,9 @@ impl SysctlError {
             libc::EROFS => {
                 Some("/proc/sys is mounted read-only: set it on the host, or remount it")
             }
-            libc::EACCES | libc::EPERM => Some("writing it needs root in the network namespace"),
+            libc::EACCES | libc::EPERM => {
+                Some("it is read-only in this network namespace, or writing it needs root there")
+            }
             _ => None,
         }
     }

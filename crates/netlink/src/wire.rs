@@ -4,6 +4,7 @@ use cni_types::{ErrorCode, ToCniError};
 
 use crate::error::NetlinkError;
 use crate::ns::{NetNsError, NetNsSocketError};
+use crate::qdisc::PschedError;
 use crate::sysctl::SysctlError;
 
 impl ToCniError for NetlinkError {
@@ -47,6 +48,16 @@ impl ToCniError for NetNsSocketError {
 }
 
 impl ToCniError for SysctlError {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::KERNEL
+    }
+
+    fn hint(&self) -> Option<&str> {
+        Self::hint(self)
+    }
+}
+
+impl ToCniError for PschedError {
     fn code(&self) -> ErrorCode {
         ErrorCode::KERNEL
     }

@@ -42,7 +42,7 @@ pub use fakes::Fakes;
 pub use lock::HeldLock;
 pub use netns::{CommandOutput, Netns};
 pub use outcome::Outcome;
-pub use runner::Runner;
+pub use runner::{Runner, Running};
 pub use snapshot::Snapshot;
 pub use suite::Suite;
 pub use tools::{require, skip, wait_for};

@@ -197,6 +197,16 @@ impl Runner {
         })
     }
 
+    /// Starts it and does not wait, for a test that ends it in the middle.
+    #[must_use]
+    pub fn start(&self) -> Running {
+        let mut child = self.spawn();
+        let mut stdin = child.stdin.take().unwrap();
+        // A pipe takes a configuration whole: this does not wait.
+        let _ = stdin.write_all(&self.stdin);
+        Running { child }
+    }
+
     fn spawn(&self) -> Child {
         let mut words = self.wrapper.clone();
         words.push(self.program.clone().into_os_string());
@@ -220,6 +230,35 @@ impl Runner {
         let command = self.env.iter().find(|(key, _)| key == "CNI_COMMAND");
         let command = command.map_or_else(|| "?".into(), |(_, value)| value.to_string_lossy());
         format!("{} {command}", self.program.display())
+    }
+}
+
+/// A call that is under way. Dropping it kills it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Kills it and all it has started, at once and without a word, as the kernel does that has no
+    /// memory left. Panics if it has ended by itself.
+    pub fn kill(mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "it ended before: {ended:?}");
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = killpg(group_of(&self.child), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.end();
+        }
     }
 }
 

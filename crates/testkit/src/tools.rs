@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 /// Which Debian package has a tool.
 const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
+    ("tc", "iproute2"),
     ("ping", "iputils-ping"),
     ("nft", "nftables"),
     ("iptables", "iptables"),

@@ -2,11 +2,13 @@
 //! arguments it is a command for people.
 
 mod cli;
+mod compare;
 mod config;
 mod driver;
 mod drivers;
 mod engine;
 mod error;
+mod interfaces;
 mod report;
 
 use std::process::ExitCode;

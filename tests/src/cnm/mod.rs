@@ -6,3 +6,4 @@ pub mod driver;
 pub mod golden;
 pub mod ovn;
 pub mod python;
+pub mod shim;

@@ -1,37 +1,12 @@
 //! Joining a sandbox to a network.
 
-use std::net::IpAddr;
+use cni_types::Attachment;
 
-use cni_types::{Attachment, IpCidr};
-
-use super::joining::Joining;
+use super::joining::{Connected, Joining};
 use super::spec::{EndpointIds, EndpointSpec, Limits, NetworkSpec};
 use super::{Controller, ControllerError, Outcome, Policy};
 use crate::ids::{EndpointId, NetworkId};
-use crate::sandbox::Placed;
 use crate::store::record::{AttachmentRecord, Debts, EndpointRecord};
-
-/// An endpoint as it was made.
-#[derive(Debug, Clone)]
-pub struct Connected {
-    /// What is remembered of it.
-    pub record: EndpointRecord,
-    /// Its addresses, IPv4 first.
-    pub addresses: Vec<IpCidr>,
-    /// The driver's gateways.
-    pub gateways: Vec<IpAddr>,
-    /// Its link in the sandbox, if the driver had one to move.
-    pub placed: Option<Placed>,
-}
-
-impl Connected {
-    /// The gateway of a family.
-    #[must_use]
-    pub fn gateway(&self, ipv6: bool) -> Option<IpAddr> {
-        let mut gateways = self.gateways.iter().copied();
-        gateways.find(|gateway| gateway.is_ipv6() == ipv6)
-    }
-}
 
 impl Controller {
     /// Joins a sandbox to a network, which is made if there is none.
@@ -75,7 +50,7 @@ impl Controller {
         let Some(record) = self.store.endpoint(likely, attachment)? else {
             return Ok(());
         };
-        if record.complete && self.is_in_place(&record) {
+        if record.is_whole() && self.is_in_place(&record) {
             return Err(ControllerError::AlreadyAttached(attachment.clone()));
         }
         let departure = self.disconnect(likely, attachment, Policy::default(), limits)?;
@@ -128,6 +103,7 @@ impl Controller {
             link: None,
             made_network: ready.is_new,
             complete: false,
+            leaving: false,
             owed: Debts::default(),
             tries: 0,
         };

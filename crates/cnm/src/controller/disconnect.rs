@@ -68,10 +68,23 @@ impl Controller {
         policy: Policy,
         limits: Limits,
     ) -> Outcome<Departure> {
-        let Some(record) = self.store.endpoint(likely, attachment)? else {
-            return Ok(Departure::default());
-        };
-        Ok(self.depart(record, policy, limits)?)
+        match self.store.endpoint(likely, attachment)? {
+            Some(record) => Ok(self.depart(record, policy, limits)?),
+            None => Ok(self.finish_network(likely, limits)?),
+        }
+    }
+
+    /// An ADD that ended before there was an endpoint may have left its network half made.
+    fn finish_network(&self, network: &NetworkId, limits: Limits) -> Result<Departure, StoreError> {
+        let mut departure = Departure::default();
+        let seen = self.store.network(network)?;
+        if let Some(seen) = seen.filter(|seen| !seen.ready) {
+            let unpaid = self.collect_unused(&seen, Policy::default(), limits.undo())?;
+            departure
+                .notes
+                .extend(unpaid.into_iter().flat_map(Unpaid::into_words));
+        }
+        Ok(departure)
     }
 
     /// Asks a driver to remove an endpoint that nothing is remembered of: its id can be derived. That
@@ -98,6 +111,7 @@ impl Controller {
             link: None,
             made_network: false,
             complete: false,
+            leaving: false,
             owed: Debts::default(),
             tries: 0,
         };
@@ -127,7 +141,7 @@ impl Controller {
         match down {
             Some(error) if policy.on_driver_down == OnDriverDown::Keep => {
                 record.tries += 1;
-                record.complete = false;
+                record.leaving = true;
                 self.store.save_endpoint(&record)?;
                 departure.down = Some(error);
                 return Ok(departure);

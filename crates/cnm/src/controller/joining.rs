@@ -1,12 +1,12 @@
 //! An endpoint on its way: each step is written down before it is taken.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cni_types::{IpCidr, MacAddr};
 
-use super::connect::Connected;
 use super::spec::{EndpointSpec, Limits};
 use super::{Controller, ControllerError, Outcome, requests};
 use crate::driver::{IpamDriver, NetworkDriver};
@@ -23,6 +23,28 @@ const INFO_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often Docker asks for it. Some drivers count on being asked.
 const INFO_CALLS: usize = 2;
+
+/// An endpoint as it was made.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// What is remembered of it.
+    pub record: EndpointRecord,
+    /// Its addresses, IPv4 first.
+    pub addresses: Vec<IpCidr>,
+    /// The driver's gateways.
+    pub gateways: Vec<IpAddr>,
+    /// Its link in the sandbox, if the driver had one to move.
+    pub placed: Option<Placed>,
+}
+
+impl Connected {
+    /// The gateway of a family.
+    #[must_use]
+    pub fn gateway(&self, ipv6: bool) -> Option<IpAddr> {
+        let mut gateways = self.gateways.iter().copied();
+        gateways.find(|gateway| gateway.is_ipv6() == ipv6)
+    }
+}
 
 /// An endpoint that is being made.
 pub(super) struct Joining<'a> {

@@ -21,9 +21,9 @@ use std::time::Instant;
 
 use cni_types::{Attachment, MacAddr};
 
-pub use self::connect::Connected;
 pub use self::disconnect::{Collected, Departure, OnDriverDown, Policy};
 pub use self::error::ControllerError;
+pub use self::joining::Connected;
 use self::spec::{Limits, NetworkSpec};
 use crate::driver::{IpamDriver, NetworkDriver};
 use crate::error::DriverError;

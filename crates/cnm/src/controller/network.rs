@@ -104,7 +104,7 @@ impl Controller {
         let mut record = making.record;
         if let Err(error) = made {
             // Whoever comes next cleans up what cannot be cleaned up now.
-            let _left = self.end_network(&mut record, limits)?;
+            let _left = self.end_network(&mut record, limits.undo())?;
             return Err(error);
         }
         Ok(record)

@@ -23,6 +23,8 @@ pub struct Limits {
     pub call: Duration,
     /// How long a Join may take, in which drivers do most of their work.
     pub join: Duration,
+    /// How long taking back what failed may take, whatever time is left.
+    pub undo: Duration,
 }
 
 impl Limits {
@@ -33,6 +35,16 @@ impl Limits {
             total: Instant::now() + total,
             call: Duration::from_secs(10),
             join: Duration::from_secs(30),
+            undo: total.min(Duration::from_secs(10)),
+        }
+    }
+
+    /// The limits of taking back what failed.
+    #[must_use]
+    pub fn undo(&self) -> Self {
+        Self {
+            total: Instant::now() + self.undo,
+            ..*self
         }
     }
 

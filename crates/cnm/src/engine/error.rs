@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cni_types::{ErrorCode, ToCniError};
+
 use crate::http::HttpError;
 
 /// What was being done. Its Display is a verb phrase that the subject completes.
@@ -15,6 +17,8 @@ pub enum Operation {
     InspectContainer,
     InspectNetwork,
     ListNetworks,
+    ListLabelled,
+    ListContainers,
     CreateNetwork,
     RemoveNetwork,
     Connect,
@@ -30,6 +34,8 @@ impl fmt::Display for Operation {
             Self::InspectContainer => "inspect container",
             Self::InspectNetwork => "inspect network",
             Self::ListNetworks => "list networks called",
+            Self::ListLabelled => "list networks labelled",
+            Self::ListContainers => "list containers of network",
             Self::CreateNetwork => "create network",
             Self::RemoveNetwork => "remove network",
             Self::Connect => "connect",
@@ -146,6 +152,12 @@ impl EngineError {
         self.says("is ambiguous")
     }
 
+    /// The network has endpoints (403).
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.says("has active endpoints")
+    }
+
     /// Nobody answered: the call may or may not have been executed, and may succeed later.
     #[must_use]
     pub fn is_down(&self) -> bool {
@@ -171,5 +183,20 @@ impl EngineError {
             }
             _ => None,
         }
+    }
+}
+
+impl ToCniError for EngineError {
+    fn code(&self) -> ErrorCode {
+        match &self.cause {
+            _ if self.is_down() => ErrorCode::TRY_AGAIN,
+            EngineCause::Http(HttpError::Address(_)) => ErrorCode::INVALID_CONFIG,
+            EngineCause::Refused { .. } if self.is_ambiguous() => ErrorCode::INVALID_CONFIG,
+            _ => ErrorCode::DRIVER,
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        Self::hint(self)
     }
 }

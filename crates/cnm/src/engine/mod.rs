@@ -31,7 +31,7 @@ pub use wire::{
     HostConfig, IpamPool, Network, NetworkIpam, NetworkSettings, ServerVersion, State,
 };
 
-use wire::{ConnectRequest, CreateNetworkReply, DisconnectRequest, Message};
+use wire::{ConnectRequest, CreateNetworkReply, DisconnectRequest, Listed, Message};
 
 /// The host that requests are for, as Docker's own clients say.
 const HOST: &str = "api.moby.localhost";
@@ -156,6 +156,40 @@ impl Engine {
             listed.map_err(|failure| failure.during(Operation::ListNetworks, name.to_owned()))?;
         networks.retain(|network| network.name == name);
         Ok(networks)
+    }
+
+    /// All networks that have a label with this value. Their containers are not listed.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn labelled_networks(
+        &self,
+        (label, value): (&str, &str),
+        deadline: Instant,
+    ) -> Result<Vec<Network>, EngineError> {
+        let filters = serde_json::json!({ "label": [format!("{label}={value}")] }).to_string();
+        let path = format!("/networks?filters={}", encode(&filters));
+        let listed: Result<Vec<Network>, _> = self.get(&path, deadline);
+        let mut networks = listed.map_err(|failure| {
+            failure.during(Operation::ListLabelled, format!("{label}={value}"))
+        })?;
+        networks.retain(|network| network.labels.get(label).is_some_and(|it| it == value));
+        Ok(networks)
+    }
+
+    /// Whether any container is on a network, or will be when it is started.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub fn is_used(&self, network: &Network, deadline: Instant) -> Result<bool, EngineError> {
+        // A container that does not run knows the network only by its name.
+        let either = [&network.id, &network.name];
+        let filters = serde_json::json!({ "network": either }).to_string();
+        let path = format!("/containers/json?all=1&filters={}", encode(&filters));
+        let listed: Result<Vec<Listed>, _> = self.get(&path, deadline);
+        listed
+            .map(|listed| !listed.is_empty())
+            .map_err(|failure| failure.during(Operation::ListContainers, network.name.clone()))
     }
 
     /// Makes a network and tells its id.

@@ -11,10 +11,11 @@ pub struct ApiVersion {
     pub minor: u16,
 }
 
-/// The newest that this program knows.
+/// The newest that this program knows: the first in which an endpoint gets the hardware address that
+/// it was connected with.
 const OURS: ApiVersion = ApiVersion {
     major: 1,
-    minor: 44,
+    minor: 54,
 };
 
 /// What an Engine speaks that does not tell: it is older than Docker 1.13.
@@ -24,6 +25,13 @@ const UNTOLD: ApiVersion = ApiVersion {
 };
 
 impl ApiVersion {
+    /// What Engine 28.0 speaks: the first that lets an endpoint's interface be named, and endpoints
+    /// be ranked as gateways.
+    pub const ENGINE_28: Self = Self {
+        major: 1,
+        minor: 48,
+    };
+
     fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.trim().split_once('.')?;
         Some(Self {
@@ -59,8 +67,9 @@ mod tests {
         let rows = [
             (Some("1.41"), Ok("1.41")),
             (Some("1.44"), Ok("1.44")),
-            (Some("1.54"), Ok("1.44")),
-            (Some("2.0"), Ok("1.44")),
+            (Some("1.54"), Ok("1.54")),
+            (Some("1.56"), Ok("1.54")),
+            (Some("2.0"), Ok("1.54")),
             (Some("1.9"), Ok("1.9")),
             (None, Ok("1.24")),
             (Some("one"), Err("\"one\"")),

@@ -291,6 +291,11 @@ pub(super) struct CreateNetworkReply {
     pub(super) id: String,
 }
 
+/// A container in a list. That it is there is all that is of use.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Listed {}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ConnectRequest<'a> {

@@ -11,7 +11,7 @@ use cni_netlink::{
 use cni_types::{IfName, IpCidr, MacAddr};
 
 use super::plan::{DefaultRoute, Exit, Placement};
-use super::{HostEnd, Placed, SandboxError, Sandboxes, Seen, TakenOut};
+use super::{HostEnd, LeftInside, Placed, SandboxError, Sandboxes, Seen, TakenOut};
 use crate::store::record::{LinkRecord, SandboxRecord};
 
 /// The kinds of links that drivers make, and that are nothing without their endpoint. Hardware has
@@ -153,9 +153,41 @@ impl Sandboxes for Kernel {
     }
 }
 
+impl Kernel {
+    /// Deletes a link that its driver has left in a sandbox. The link must be the very one: another
+    /// of its name, or with its hardware address, stays, and so does hardware.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn discard_inside(
+        self,
+        sandbox: &SandboxRecord,
+        link: &LinkRecord,
+    ) -> Result<LeftInside, SandboxError> {
+        let Some(netns) = NetNs::open_if_there(&sandbox.path)? else {
+            return Ok(LeftInside::Nothing);
+        };
+        if identity(&netns, &sandbox.path)? != (sandbox.dev, sandbox.inode) {
+            return Ok(LeftInside::Nothing);
+        }
+        let inside = netns.socket()?;
+        let found = find_placed(&inside, link)?.filter(|found| mac_text(found) == link.mac);
+        match found {
+            None => Ok(LeftInside::Nothing),
+            Some(found) if is_made_by_driver(&found) => {
+                discard(&inside, Some(found)).map(|()| LeftInside::Deleted)
+            }
+            Some(found) => Ok(LeftInside::Kept(found.name)),
+        }
+    }
+}
+
+fn is_made_by_driver(link: &Link) -> bool {
+    MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind))
+}
+
 fn discard(host: &Socket, link: Option<Link>) -> Result<(), SandboxError> {
-    let made = |link: &Link| MADE_BY_DRIVERS.iter().any(|kind| link.is_kind(kind));
-    let Some(link) = link.filter(made) else {
+    let Some(link) = link.filter(is_made_by_driver) else {
         return Ok(());
     };
     match host.request(&delete_link(&link.id())) {
@@ -177,16 +209,20 @@ fn mac_text(link: &Link) -> String {
     link.mac.map(|mac| mac.to_string()).unwrap_or_default()
 }
 
-/// The link that was placed, also if it was only moved and not renamed yet. Another one of that
-/// name, with another index, is not ours.
+/// The link that was placed, also if it was only moved and not renamed yet, or renamed by others
+/// since. Another one of that name, with another index, is not ours.
 fn find_placed(inside: &Socket, link: &LinkRecord) -> Result<Option<Link>, SandboxError> {
-    for name in [&link.name, &link.src_name] {
+    let names = [&link.name, &link.src_name];
+    if link.index != 0 {
+        let found = inside.find_link_by_index(link.index)?;
+        let is_ours = |found: &Link| names.contains(&&found.name) || mac_text(found) == link.mac;
+        return Ok(found.filter(is_ours));
+    }
+    for name in names {
         let Ok(name) = name.parse::<IfName>() else {
             continue;
         };
-        if let Some(found) = inside.find_link(&name)?
-            && (link.index == 0 || found.index == link.index)
-        {
+        if let Some(found) = inside.find_link(&name)? {
             return Ok(Some(found));
         }
     }
@@ -253,10 +289,10 @@ impl Site<'_> {
             let everywhere = IpCidr::default_route(exit.is_ipv6());
             wanted.push((everywhere, exit.router()));
         }
-        let changes: Vec<Change> = wanted
-            .iter()
-            .map(|(destination, router)| self.route(placement, *destination, *router).add())
-            .collect();
+        let mut changes: Vec<Change> = Vec::new();
+        for (destination, router) in &wanted {
+            changes.push(self.route(placement, *destination, *router)?.add());
+        }
         for outcome in self.inside.send_each(&changes) {
             match outcome {
                 Err(error) if !error.is_exists() => return Err(error.into()),
@@ -272,34 +308,47 @@ impl Site<'_> {
             let take = match placement.default_route {
                 DefaultRoute::Always => true,
                 DefaultRoute::Never => false,
-                DefaultRoute::IfNone => !self.has_default_route(exit.is_ipv6())?,
+                DefaultRoute::IfNone => self.default_routes(exit.is_ipv6())?.is_empty(),
             };
             wanted.extend(take.then_some(*exit));
         }
         Ok(wanted)
     }
 
-    fn has_default_route(&self, ipv6: bool) -> Result<bool, SandboxError> {
+    fn default_routes(&self, ipv6: bool) -> Result<Vec<Route>, SandboxError> {
         let filter = RouteFilter {
             ipv6,
             table: MAIN_TABLE,
             oif: None,
         };
-        let routes = self.inside.routes(filter)?;
-        Ok(routes.iter().any(|route| route.dst.is_default_route()))
+        let mut routes = self.inside.routes(filter)?;
+        routes.retain(|route| route.dst.is_default_route());
+        Ok(routes)
     }
 
     /// A router that this link does not reach may be one that another link does: the kernel finds
-    /// it, as libnetwork asks it to. A gateway must be this link's.
-    fn route(&self, placement: &Placement, to: IpCidr, router: Option<IpAddr>) -> Route {
+    /// it, as libnetwork asks it to. A gateway must be this link's, and comes before those of others.
+    fn route(
+        &self,
+        placement: &Placement,
+        to: IpCidr,
+        router: Option<IpAddr>,
+    ) -> Result<Route, SandboxError> {
         let mut route = Route::new(to, router, self.link.index);
+        if to.is_default_route() && to.is_ipv6() {
+            // Of IPv4 routes that are equal but for their ways the last one counts. IPv6 would make
+            // one route of them, and spread the traffic over both links.
+            let others = self.default_routes(true)?;
+            let first = others.iter().map(|other| other.priority.unwrap_or(0)).min();
+            route.priority = first.map(|metric| metric.saturating_sub(1).max(1));
+        }
         if let Some(router) = router
             && !to.is_default_route()
             && !placement.reaches(router)
         {
             route.oif = None;
         }
-        route
+        Ok(route)
     }
 
     /// Whoever had the addresses before may be remembered by the neighbours. Nothing depends on it,

@@ -6,6 +6,7 @@
 
 mod kernel;
 pub mod plan;
+pub mod rename;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -122,6 +123,17 @@ pub enum TakenOut {
     Gone,
     /// It is in the host's namespace under its old name, down; its index there.
     Moved(u32),
+}
+
+/// What became of a link that was not to be in a sandbox any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftInside {
+    /// It was not there.
+    Nothing,
+    /// It is gone.
+    Deleted,
+    /// It is hardware, which stays; its name.
+    Kept(String),
 }
 
 /// An interface in a sandbox, for comparison.

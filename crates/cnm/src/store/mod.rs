@@ -14,6 +14,7 @@
 //! attachment, whoever changes a network's holds the network's; who needs both takes the
 //! attachment's first.
 
+mod dir;
 pub(crate) mod file;
 mod lock;
 pub mod record;
@@ -25,6 +26,7 @@ use std::time::Instant;
 use cni_types::{Attachment, ErrorCode, ToCniError};
 use sha2::{Digest, Sha256};
 
+pub use self::dir::RecordDir;
 pub use self::lock::Lock;
 use self::record::{EndpointRecord, NetworkRecord};
 use crate::ids::{EndpointId, NetworkId, hex};
@@ -126,6 +128,15 @@ impl Store {
     /// It was not free by the deadline.
     pub fn lock_attachment(&self, attachment: &Attachment, deadline: Instant) -> Outcome<Lock> {
         self.lock(&attachment_key(attachment), deadline)
+    }
+
+    /// Waits for the lock of something that is neither: a `kind` of things, and which one. It is
+    /// taken after an attachment's.
+    ///
+    /// # Errors
+    /// It was not free by the deadline.
+    pub fn lock_other(&self, kind: &str, which: &str, deadline: Instant) -> Outcome<Lock> {
+        self.lock(&short_digest(&format!("{kind}\0{which}")), deadline)
     }
 
     fn lock(&self, name: &str, deadline: Instant) -> Outcome<Lock> {
@@ -332,7 +343,10 @@ pub fn attachment_key(attachment: &Attachment) -> String {
         container_id,
         ifname,
     } = attachment;
-    let text = format!("{network}\0{container_id}\0{ifname}");
+    short_digest(&format!("{network}\0{container_id}\0{ifname}"))
+}
+
+fn short_digest(text: &str) -> String {
     hex(&Sha256::digest(text)).chars().take(32).collect()
 }
 

@@ -280,9 +280,12 @@ pub struct EndpointRecord {
     /// Whether its network was made for it, and goes with it if it is never completed.
     #[serde(default)]
     pub made_network: bool,
-    /// Whether it is as it should be.
+    /// Whether it was made to the end.
     #[serde(default)]
     pub complete: bool,
+    /// Whether its removal has begun.
+    #[serde(default)]
+    pub leaving: bool,
     /// What has to be done before it is gone.
     #[serde(default)]
     pub owed: Debts,
@@ -301,6 +304,14 @@ pub struct AttachmentRecord {
     pub container_id: cni_types::ContainerId,
     /// The interface.
     pub ifname: cni_types::IfName,
+}
+
+impl EndpointRecord {
+    /// Whether it is as it should be: made to the end, and not being removed.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.complete && !self.leaving
+    }
 }
 
 impl From<&Attachment> for AttachmentRecord {

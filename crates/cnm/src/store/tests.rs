@@ -67,6 +67,7 @@ fn endpoint(network: &str, container: &str) -> EndpointRecord {
         link: None,
         made_network: false,
         complete: false,
+        leaving: false,
         owed,
         tries: 0,
     }

@@ -2,7 +2,7 @@
 
 use cni_types::ErrorCode;
 
-use crate::support::{BRIDGE_NAME, ENABLE_ICC, Machine, dual, failure, id, soon};
+use crate::support::{BRIDGE_NAME, ENABLE_ICC, Machine, Wanted, dual, failure, id, soon};
 
 const OURS: &str = "br-111111111111";
 
@@ -89,15 +89,20 @@ fn after_a_reboot_the_network_is_made_again() {
 
 #[test]
 fn endpoints_that_outlive_their_bridge_come_back_to_it() {
+    for icc in ["true", "false"] {
+        come_back(&dual().option(ENABLE_ICC, icc));
+    }
+}
+
+fn come_back(wanted: &Wanted) {
     let machine = Machine::new();
     let (c1, c2) = (machine.world.container("c1"), machine.world.container("c2"));
-    let wanted = dual().option(ENABLE_ICC, "false");
-    machine.create(&wanted);
-    let e2 = machine.attach(&wanted, 2, &c1);
+    machine.create(wanted);
+    let e2 = machine.attach(wanted, 2, &c1);
     assert!(c1.ping("10.77.0.1"));
     machine.host().ip(&format!("link del {OURS}"));
     assert!(!machine.check(&id('1'), &e2).is_empty());
-    let _e3 = machine.attach(&wanted, 3, &c2);
+    let _e3 = machine.attach(wanted, 3, &c2);
     assert_eq!(machine.check(&id('1'), &e2), "");
     assert!(c1.ping("10.77.0.1") && c2.ping("10.77.0.1"));
 }

@@ -13,5 +13,7 @@
 mod bridge;
 mod foreign;
 mod ipam;
+mod ports;
+mod sandbox;
 mod support;
 mod traffic;

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -79,6 +80,21 @@ fn spawn(program: &'static str, args: &[&str]) -> Result<Child, Cause> {
     })
 }
 
+/// A program that does not read its input tells why at its end. What does not fit into a pipe is
+/// written by a thread, so that nobody waits longer than told for a program that hangs.
+fn feed(mut stdin: ChildStdin, input: &str) {
+    /// `PIPE_DEF_BUFFERS` of the smallest pages.
+    const FITS: usize = 16 * 4096;
+    if input.len() <= FITS {
+        let _closed_early = stdin.write_all(input.as_bytes());
+        return;
+    }
+    let input = input.to_owned();
+    thread::spawn(move || {
+        let _closed_early = stdin.write_all(input.as_bytes());
+    });
+}
+
 /// Reads both outputs to their ends. Time is up: what it complained about so far.
 fn converse(
     child: &mut Child,
@@ -86,9 +102,8 @@ fn converse(
     patience: Duration,
 ) -> Result<(Vec<u8>, Vec<u8>), Vec<u8>> {
     let deadline = Instant::now() + patience;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Our input is smaller than a pipe. A program that does not read it tells why at its end.
-        let _closed_early = stdin.write_all(input.as_bytes());
+    if let Some(stdin) = child.stdin.take() {
+        feed(stdin, input);
     }
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let (mut output, mut complaint) = (Vec::new(), Vec::new());
@@ -157,6 +172,19 @@ mod tests {
     fn more_than_a_pipe_holds_comes_out_whole() {
         let text = run("seq", &["200000"], "", PATIENCE).unwrap();
         assert_eq!(text.lines().count(), 200_000);
+    }
+
+    #[test]
+    fn more_than_a_pipe_holds_goes_in_whole() {
+        let input = "x".repeat(1 << 20);
+        assert_eq!(
+            run("wc", &["-c"], &input, PATIENCE).unwrap().trim(),
+            "1048576"
+        );
+        // It never reads, and ends all the same.
+        assert_eq!(run("true", &[], &input, PATIENCE).unwrap(), "");
+        let error = run("sleep", &["100"], &input, Duration::from_millis(300));
+        assert!(matches!(error, Err(Cause::ProgramTimeout { .. })));
     }
 
     #[test]

@@ -50,6 +50,16 @@ impl Nft {
         open().map_err(|cause: Cause| cause.during(Operation::OpenSocket, "nf_tables"))
     }
 
+    /// Whether the kernel has `nf_tables` and answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn probe(&mut self) -> Result<(), FirewallError> {
+        self.generation()
+            .map(drop)
+            .map_err(|cause| cause.during(Operation::Probe, "nf_tables"))
+    }
+
     /// A kernel without nfnetlink.
     #[cfg(test)]
     pub(crate) fn absent() -> Self {

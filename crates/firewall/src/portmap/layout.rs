@@ -50,7 +50,7 @@ pub(crate) fn layout(publication: &Publication) -> Result<Layout, Cause> {
             continue;
         }
         add_mappings(&mut layout, publication, container)?;
-        add_masquerade(&mut layout, publication.masquerade, container);
+        add_masquerade(&mut layout, publication, container);
         if let (false, Some(interface)) = (v6, &publication.loopback) {
             add_loopback(&mut layout, interface, container);
         }
@@ -108,16 +108,25 @@ fn place(mapping: &Mapping, container: IpCidr, condition: Option<&Condition>) ->
     };
     let port_key = [&[protocol.number(), 0, 0, 0][..], &port(host_port.get())].concat();
     let data = [&octets(container.addr())[..], &port(container_port.get())].concat();
-    let name = match (host, v6) {
-        (Some(address), _) => format!("{host_port}/{protocol} of {address}"),
-        (None, false) => format!("{host_port}/{protocol} of any IPv4 address"),
-        (None, true) => format!("{host_port}/{protocol} of any IPv6 address"),
-    };
     Place {
         set: map_name(v6, key_type, condition),
         key: [of_address, port_key].concat(),
         data: Some(data),
-        name,
+        name: port_name(mapping, v6),
+    }
+}
+
+/// What people call a port of the host.
+pub(crate) fn port_name(mapping: &Mapping, v6: bool) -> String {
+    let Mapping {
+        host_port,
+        protocol,
+        ..
+    } = mapping;
+    match (mapping.single_host(), v6) {
+        (Some(address), _) => format!("{host_port}/{protocol} of {address}"),
+        (None, false) => format!("{host_port}/{protocol} of any IPv4 address"),
+        (None, true) => format!("{host_port}/{protocol} of any IPv6 address"),
     }
 }
 
@@ -173,18 +182,19 @@ fn map(v6: bool, key: Key, condition: Option<&Condition>) -> Set {
     }
 }
 
-fn add_masquerade(layout: &mut Layout, masquerade: Masquerade, container: IpCidr) {
+fn add_masquerade(layout: &mut Layout, publication: &Publication, container: IpCidr) {
     let v6 = container.is_ipv6();
     let subnet = container.subnet();
     let set_rule = |chain, rule, named| SetRule { chain, rule, named };
-    let (name, rules) = match masquerade {
+    let (name, rules) = match publication.masquerade {
         Masquerade::Never => return,
         Masquerade::Always => {
             let name = format!("always_{}", if v6 { "v6" } else { "v4" });
             let rule = rules::always(v6, &name);
             (name, vec![set_rule(rules::POSTROUTING, rule, false)])
         }
-        Masquerade::Needed(bit) => {
+        Masquerade::Needed => {
+            let bit = publication.mark;
             let name = hairpin_name(&subnet, bit);
             let on = rules::mark(&subnet, bit, true);
             let off = rules::mark(&subnet, bit, false);

@@ -50,7 +50,7 @@ use crate::owner::{self, Tag};
 use crate::registry::{Missing, Place, Registry};
 
 pub use condition::{Condition, ConditionError};
-pub(crate) use layout::layout;
+pub(crate) use layout::{layout, port_name};
 
 /// The table; nothing else is in it.
 pub const TABLE: Table = Table {
@@ -73,7 +73,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// `IPPROTO_*`
-    fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
@@ -131,7 +131,7 @@ impl Mapping {
     }
 
     /// The one address of the host that it is for.
-    fn single_host(&self) -> Option<IpAddr> {
+    pub(crate) fn single_host(&self) -> Option<IpAddr> {
         self.host_ip.filter(|address| !address.is_unspecified())
     }
 }
@@ -175,7 +175,7 @@ pub enum Masquerade {
     Never,
     /// Those whose answers would not find their way back otherwise: from the container's own subnet,
     /// and over loopback.
-    Needed(MarkBit),
+    Needed,
     /// All.
     Always,
 }
@@ -190,6 +190,8 @@ pub struct Publication {
     pub mappings: Vec<Mapping>,
     /// Whose address the container sees.
     pub masquerade: Masquerade,
+    /// How it is told, until then, who needs it.
+    pub mark: MarkBit,
     /// The host's interface by which the container's IPv4 address is reached, if mapped ports are to
     /// be reached over loopback. The caller sets its `route_localnet`; packets from outside that
     /// claim to be for loopback, which the kernel lets through then, are dropped here.
@@ -207,7 +209,8 @@ impl Publication {
         Self {
             addresses,
             mappings,
-            masquerade: Masquerade::Needed(MarkBit::default()),
+            masquerade: Masquerade::Needed,
+            mark: MarkBit::default(),
             loopback: None,
             condition_v4: None,
             condition_v6: None,
@@ -215,7 +218,7 @@ impl Publication {
     }
 
     /// What ports of a family are mapped to.
-    fn address(&self, v6: bool) -> Option<IpCidr> {
+    pub(crate) fn address(&self, v6: bool) -> Option<IpCidr> {
         let mut addresses = self.addresses.iter().copied();
         addresses.find(|address| address.is_ipv6() == v6)
     }
@@ -240,7 +243,7 @@ pub struct Removed {
 }
 
 /// Publishes ports, and forgets the UDP connections that had been made to them before. Doing it again
-/// changes nothing.
+/// changes nothing. After an error, nothing is published.
 ///
 /// # Errors
 /// A port is taken: [`Cause::PortTaken`] names its owner. A port is mapped twice. The kernel refused,
@@ -260,7 +263,10 @@ pub fn add(
         REGISTRY.add_if(nft, &layout, &comment, |nft, found| {
             admit::admit(nft, owner, publication, (&layout.places, found))
         })?;
-        forget_older(nft, publication)
+        forget_older(nft, publication).inspect_err(|_failed| {
+            // Half done is not done; the error that counts is the first one.
+            let _also_failed = withdraw(nft, |tag| tag == owner);
+        })
     };
     add(nft).map_err(|cause| cause.during(Operation::PublishPorts, attachment))
 }
@@ -342,8 +348,23 @@ fn withdraw(nft: &mut Nft, condemned: impl Fn(Tag) -> bool) -> Result<Removed, C
     Ok(removed)
 }
 
+/// Refuses what another attachment publishes in `nf_tables`, for whoever publishes by other means.
+pub(crate) fn ensure_free(
+    nft: &mut Nft,
+    attachment: &Attachment,
+    publication: &Publication,
+) -> Result<(), Cause> {
+    let layout = layout(publication)?;
+    let found = match REGISTRY.find(nft, &layout.places) {
+        Err(cause) if cause.is_unsupported() => return Ok(()),
+        other => other?,
+    };
+    let owner = Tag::new(attachment);
+    admit::admit(nft, owner, publication, (&layout.places, &found))
+}
+
 /// Forgets what clients had going with these ports before they were mapped to this container.
-fn forget_older(nft: &mut Nft, publication: &Publication) -> Result<(), Cause> {
+pub(crate) fn forget_older(nft: &mut Nft, publication: &Publication) -> Result<(), Cause> {
     for v6 in [false, true] {
         let Some(container) = publication.address(v6) else {
             continue;

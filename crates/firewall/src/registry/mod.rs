@@ -165,6 +165,15 @@ impl Registry {
         })
     }
 
+    /// What there is at some places, for whoever changes nothing.
+    pub(crate) fn find(
+        &self,
+        nft: &mut Nft,
+        places: &[Place],
+    ) -> Result<Vec<Option<Element>>, Cause> {
+        Ok(self.look_up(nft, &[], places)?.elements)
+    }
+
     /// What is missing of an attachment.
     pub(crate) fn check(
         &self,

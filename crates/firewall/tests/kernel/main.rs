@@ -11,6 +11,7 @@
 )]
 
 mod foreign;
+mod hostports;
 mod iptables;
 mod isolation;
 mod masquerade;

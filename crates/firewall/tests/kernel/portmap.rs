@@ -233,16 +233,13 @@ fn each_way_to_masquerade_is_printed_by_nft_as_it_was_meant() {
     in_private_netns(|| {
         let mut nft = Nft::open().unwrap();
         let cases = [
-            (
-                Masquerade::Needed(MarkBit::new(31).unwrap()),
-                "from_own_subnets",
-                OTHER_BIT,
-            ),
+            (Masquerade::Needed, "from_own_subnets", OTHER_BIT),
             (Masquerade::Always, "postrouting", ALWAYS),
         ];
         for (masquerade, name, expected) in cases {
             let publication = Publication {
                 masquerade,
+                mark: MarkBit::new(31).unwrap(),
                 ..publication(&["10.1.0.5/12", "fd00:1::5/128"], &["8080:80/tcp"])
             };
             portmap::add(&mut nft, &one(), &publication).unwrap();

@@ -291,8 +291,11 @@ fn masquerade_is_for_all_for_those_who_need_it_or_for_none() {
             v4("192.0.2.2")
         );
         portmap::remove(nft, &owner).unwrap();
-        let other_bit = Masquerade::Needed(MarkBit::new(31).unwrap());
-        portmap::add(nft, &owner, &with(other_bit)).unwrap();
+        let other_bit = Publication {
+            mark: MarkBit::new(31).unwrap(),
+            ..documented()
+        };
+        portmap::add(nft, &owner, &other_bit).unwrap();
         assert_eq!(seen(Some(&site.two), "192.0.2.1:8080", &at), v4("10.1.0.1"));
         assert_eq!(
             seen(Some(&site.client), "192.0.2.1:8080", &at),

@@ -17,7 +17,7 @@ use crate::ns::NetNs;
 use crate::socket::Socket;
 
 /// Must not exist. The echo tells the index without another request (Linux 6.2 and later).
-const CREATE: u16 = wire(libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ECHO);
+pub(super) const CREATE: u16 = wire(libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ECHO);
 
 /// A bridge to be made.
 #[derive(Debug, Clone)]
@@ -198,7 +198,12 @@ impl Socket {
     }
 
     /// The new link, out of the echo or, from an older kernel, by its name.
-    fn created(&self, change: &Change, reply: Reply, name: &IfName) -> Result<Link, NetlinkError> {
+    pub(super) fn created(
+        &self,
+        change: &Change,
+        reply: Reply,
+        name: &IfName,
+    ) -> Result<Link, NetlinkError> {
         if let Some(link) = reply.echo.filter(|link| link.name == name.as_str()) {
             return Ok(link);
         }
@@ -216,7 +221,7 @@ fn with_queues<T>(builder: LinkMessageBuilder<T>, queues: Option<u32>) -> LinkMe
     }
 }
 
-fn common<T>(
+pub(super) fn common<T>(
     mut builder: LinkMessageBuilder<T>,
     mac: Option<MacAddr>,
     mtu: Option<u32>,

@@ -50,6 +50,14 @@ pub fn set_promiscuous(link: &LinkId, on: bool) -> Change {
     set(Op::SetPromiscuous, link, |builder| builder.promiscuous(on))
 }
 
+/// Makes a link take frames for any multicast group, or no more.
+#[must_use]
+pub fn set_all_multicast(link: &LinkId, on: bool) -> Change {
+    set(Op::SetAllMulticast, link, |builder| {
+        builder.allmulticast(on)
+    })
+}
+
 /// Sets a link's hardware address.
 #[must_use]
 pub fn set_mac(link: &LinkId, mac: MacAddr) -> Change {
@@ -62,6 +70,15 @@ pub fn set_mac(link: &LinkId, mac: MacAddr) -> Change {
 #[must_use]
 pub fn set_mtu(link: &LinkId, mtu: u32) -> Change {
     set(Op::SetMtu, link, |builder| builder.mtu(mtu))
+}
+
+/// Sets how many packets a link's transmit queue holds. Queueing disciplines that exist keep what
+/// they have.
+#[must_use]
+pub fn set_tx_queue_len(link: &LinkId, packets: u32) -> Change {
+    set(Op::SetTxQueueLen, link, |builder| {
+        builder.txqueuelen(packets)
+    })
 }
 
 /// Makes a link a port of a bridge, or of nothing.

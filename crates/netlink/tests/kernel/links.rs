@@ -2,8 +2,8 @@
 
 use cni_netlink::{
     CreateBridge, CreateLink, CreateVeth, Ipv4Conf, LinkKind, Op, delete_link, random_mac,
-    set_alias, set_down, set_ipv4_conf, set_mac, set_master, set_mtu, set_port, set_promiscuous,
-    set_up, sysctl,
+    set_alias, set_all_multicast, set_down, set_ipv4_conf, set_mac, set_master, set_mtu, set_port,
+    set_promiscuous, set_tx_queue_len, set_up, sysctl,
 };
 use cni_types::MacAddr;
 
@@ -118,21 +118,27 @@ fn what_is_set_on_a_link_is_there() {
             set_down(&veth),
             set_mac(&veth, mac),
             set_mtu(&veth, 1300),
+            set_tx_queue_len(&veth, 77),
             set_alias(&veth, "tenon: net/c1/eth0"),
             set_promiscuous(&veth, true),
+            set_all_multicast(&veth, true),
             set_master(&veth, Some(br0.index)),
             set_port(&veth, Some(true), Some(true)),
         ])
         .unwrap();
     let link = get(&pair.host, &veth);
-    assert!(!link.is_up() && link.is_promiscuous());
+    assert!(!link.is_up() && link.is_promiscuous() && link.is_all_multicast());
     assert_eq!((link.mac, link.mtu), (Some(mac), 1300));
+    assert_eq!(link.tx_queue_len, 77);
     assert_eq!(link.alias.as_deref(), Some("tenon: net/c1/eth0"));
     let shown = ip_tool(&pair.host_ns, "-j link show veth0");
-    assert!(
-        shown.contains(r#""ifalias":"tenon: net/c1/eth0""#),
-        "{shown}"
-    );
+    for fact in [
+        r#""ifalias":"tenon: net/c1/eth0""#,
+        r#""txqlen":77"#,
+        r#""ALLMULTI""#,
+    ] {
+        assert!(shown.contains(fact), "no {fact} in {shown}");
+    }
     let flags = link.port.unwrap().flags;
     assert!(flags.hairpin && flags.isolated);
 
@@ -141,12 +147,14 @@ fn what_is_set_on_a_link_is_there() {
             set_up(&veth),
             set_port(&veth, Some(false), None),
             set_promiscuous(&veth, false),
+            set_all_multicast(&veth, false),
+            set_tx_queue_len(&veth, 0),
             set_alias(&veth, ""),
         ])
         .unwrap();
     let link = get(&pair.host, &veth);
-    assert!(link.is_up() && !link.is_promiscuous());
-    assert_eq!(link.alias, None);
+    assert!(link.is_up() && !link.is_promiscuous() && !link.is_all_multicast());
+    assert_eq!((link.alias, link.tx_queue_len), (None, 0));
     let flags = link.port.unwrap().flags;
     assert!(!flags.hairpin, "was taken away");
     assert!(flags.isolated, "was left as it is");

@@ -3,8 +3,10 @@
 
 mod addresses;
 mod links;
+mod localnet;
 mod moves;
 mod namespaces;
+mod qdiscs;
 mod requests;
 mod routes;
 mod waiting;

@@ -114,3 +114,23 @@ fn a_second_way_to_the_same_destination_joins_the_first() {
         assert_eq!(seen, gateways.map(ip));
     }
 }
+
+#[test]
+fn the_way_to_an_address_is_found() {
+    let pair = Pair::new();
+    let eth0 = addressed(&pair);
+    let gateway = Some(ip("10.1.0.1"));
+    let far = Route::new(cidr("10.7.0.0/16"), gateway, eth0.index);
+    pair.container.request(&far.add()).unwrap();
+    let way = |address: &str| {
+        let route = pair.container.route_to(ip(address)).unwrap();
+        route.map(|route| (route.oif, route.gateway))
+    };
+    let by = Some(eth0.index);
+    assert_eq!(way("10.1.0.9"), Some((by, None)));
+    assert_eq!(way("10.7.0.9"), Some((by, gateway)));
+    assert_eq!(way("fd00::9"), Some((by, None)));
+    assert_eq!(way("10.1.0.2"), None, "its own");
+    assert_eq!(way("192.0.2.1"), None, "no route");
+    assert_eq!(way("2001:db8::1"), None, "no route");
+}

@@ -40,6 +40,12 @@ pub(crate) enum ConfigError {
         "runtimeConfig.ipRanges: {start} to {end} is no subnet, and CNM pools are nothing else"
     )]
     RangeNoSubnet { start: String, end: String },
+    #[error("{key}: {reason}")]
+    Impossible {
+        key: &'static str,
+        reason: &'static str,
+        hint: &'static str,
+    },
     #[error(transparent)]
     Mac(#[from] MacRequestError),
 }
@@ -59,6 +65,7 @@ impl ToCniError for ConfigError {
         match self {
             Self::Decode(_) => ErrorCode::DECODE,
             Self::Mac(error) => error.code(),
+            Self::Impossible { .. } => ErrorCode::UNSUPPORTED_FIELD,
             _ => ErrorCode::INVALID_CONFIG,
         }
     }
@@ -68,6 +75,7 @@ impl ToCniError for ConfigError {
             Self::RangeNoSubnet { .. } => {
                 Some("give rangeStart and rangeEnd that span a prefix, or only the subnet")
             }
+            Self::Impossible { hint, .. } => Some(hint),
             _ => None,
         }
     }

@@ -1,39 +1,28 @@
 //! The config's keys, and the only place where they are validated.
 
 mod addresses;
+mod engine;
 mod error;
 mod raw;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use cni_cnm::controller::spec::{EndpointIds, Existing, FamilySpec, IpamSpec, Limits, NetworkSpec};
-use cni_cnm::controller::{OnDriverDown, Policy};
+use cni_cnm::controller::spec::{EndpointIds, Existing, FamilySpec, IpamSpec, NetworkSpec};
 use cni_cnm::sandbox::plan::DefaultRoute;
 use cni_cnm::store::record::DriverRef;
 use cni_cnm::wire::network::PortBinding;
 use cni_plugin::Request;
 use cni_types::config::{MacConf, requested_mac};
-use cni_types::{Dns, Json, MacAddr, NetworkName};
+use cni_types::{Dns, MacAddr, NetworkName};
 
 use self::addresses::FamilyKeys;
+pub(crate) use self::engine::{EngineConfig, EngineNetwork};
 pub(crate) use self::error::ConfigError;
 use self::raw::{Conf, RemovalConf, Scalar};
-
-/// Where records are kept.
-pub(crate) const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
-
-/// How long a command may take when the config does not say: shorter than the two minutes after
-/// which kubelet gives up a sandbox.
-const TIMEOUT: Duration = Duration::from_secs(50);
-
-/// How long taking back a failed ADD may take.
-const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long STATUS may take.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+use self::settings::timeout;
+pub(crate) use self::settings::{DATA_DIR, Settings};
 
 /// The type under which kubernetes/contrib's `to_docker` was called.
 const C2D: &str = "c2d";
@@ -81,102 +70,6 @@ pub(crate) struct DriverConfig {
     pub(crate) wishes: Wishes,
 }
 
-/// A valid config of the `engine` backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineConfig {
-    /// Docker's network, by name or id.
-    pub(crate) network: String,
-    /// How to make it if there is none; only where the config names a driver.
-    pub(crate) create: Option<EngineNetwork>,
-    /// Docker's container, where it is not `CNI_CONTAINERID`.
-    pub(crate) container: Option<String>,
-    pub(crate) wishes: Wishes,
-}
-
-/// A Docker network to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineNetwork {
-    pub(crate) driver: String,
-    pub(crate) options: BTreeMap<String, String>,
-    pub(crate) ipam_driver: String,
-    pub(crate) ipam_options: BTreeMap<String, String>,
-    pub(crate) v4: FamilySpec,
-    pub(crate) v6: FamilySpec,
-    pub(crate) enable_ipv6: bool,
-    pub(crate) internal: bool,
-}
-
-/// What every command needs to know, whatever else is wrong with the config.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
-    /// The CNM network's name.
-    pub(crate) network: String,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) timeout: Duration,
-    /// Where Docker Engine listens, if the config says so.
-    pub(crate) engine_socket: Option<String>,
-    pub(crate) leak_when_down: bool,
-    /// Fail a DEL whose driver has answered with an error.
-    pub(crate) strict_delete: bool,
-    /// Ask the driver to remove what nothing is remembered of.
-    pub(crate) force_delete: bool,
-    pub(crate) remove_network: bool,
-    /// The driver, for that.
-    pub(crate) driver: DriverRef,
-}
-
-impl Settings {
-    /// Reads them; what is wrong counts as not written.
-    pub(crate) fn read(config: &Json, name: &NetworkName) -> Self {
-        let conf = RemovalConf::read(config);
-        let or = |text: String, default: &str| {
-            if text.is_empty() {
-                default.to_owned()
-            } else {
-                text
-            }
-        };
-        Self {
-            network: or(conf.network, name.as_str()),
-            data_dir: or(conf.data_dir, DATA_DIR).into(),
-            timeout: timeout(&conf.timeout).unwrap_or(TIMEOUT),
-            engine_socket: Some(conf.engine_socket).filter(|socket| !socket.is_empty()),
-            leak_when_down: conf.on_driver_down == "leak",
-            strict_delete: conf.strict_delete,
-            force_delete: conf.force_delete,
-            remove_network: conf.remove_network_when_unused,
-            driver: driver_ref(&or(conf.driver, "bridge"), &conf.driver_url),
-        }
-    }
-
-    /// The limits of a command that begins now.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits::within(self.timeout)
-    }
-
-    /// The limits of taking back a failed ADD that begins now.
-    pub(crate) fn undo_limits(&self) -> Limits {
-        Limits::within(self.timeout.min(UNDO_TIMEOUT))
-    }
-
-    /// The limits of a STATUS that begins now: runtimes ask often, and wait for it.
-    pub(crate) fn status_limits(&self) -> Limits {
-        Limits::within(self.timeout.min(STATUS_TIMEOUT))
-    }
-
-    /// How removals are to be done.
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            on_driver_down: if self.leak_when_down {
-                OnDriverDown::Leak
-            } else {
-                OnDriverDown::Keep
-            },
-            remove_network: self.remove_network,
-        }
-    }
-}
-
 impl Backend {
     /// Reads and validates a config.
     pub(crate) fn load(request: &Request) -> Result<Self, ConfigError> {
@@ -205,7 +98,7 @@ impl Backend {
         one_of("backend", backend, &["driver", "engine"])?;
         let wishes = wishes(&conf, cni_args)?;
         if backend == "engine" {
-            return engine(conf, name, wishes).map(Self::Engine);
+            return engine::read(conf, name, wishes).map(Self::Engine);
         }
         driver(conf, name, wishes).map(Self::Driver)
     }
@@ -231,27 +124,6 @@ fn one_of(
             _ => "\"derived\", \"random\"",
         },
     })
-}
-
-/// A number is of seconds; a text is a number with its unit.
-fn timeout(written: &Json) -> Option<Duration> {
-    let seconds = match written {
-        Json::Number(number) => number.as_f64()?,
-        Json::String(text) => {
-            let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-            let (number, unit) = text.split_at(digits);
-            let number: f64 = number.parse().ok()?;
-            match unit {
-                "ms" => number / 1000.0,
-                "s" => number,
-                "m" => number * 60.0,
-                _ => return None,
-            }
-        }
-        _ => return None,
-    };
-    let duration = Duration::try_from_secs_f64(seconds).ok()?;
-    (!duration.is_zero() && duration <= Duration::from_secs(3600)).then_some(duration)
 }
 
 fn driver_ref(name: &str, url: &str) -> DriverRef {
@@ -405,34 +277,6 @@ fn ipam(conf: &Conf) -> IpamSpec {
         driver: driver_ref(name, &conf.ipam_driver_url),
         options: texts(conf.ipam_options.clone()),
     }
-}
-
-fn engine(conf: Conf, name: &NetworkName, wishes: Wishes) -> Result<EngineConfig, ConfigError> {
-    if !conf.ipam.r#type.is_empty() {
-        return Err(ConfigError::Together {
-            one: "ipam",
-            other: "backend: engine",
-        });
-    }
-    let (v4, v6, enable_ipv6) = families(&conf)?;
-    let network = network_name(&conf, name);
-    let container = Some(conf.args.docker.container_id).filter(|id| !id.is_empty());
-    let create = conf.driver.filter(|driver| !driver.is_empty());
-    Ok(EngineConfig {
-        network,
-        create: create.map(|driver| EngineNetwork {
-            driver,
-            options: texts(conf.options),
-            ipam_driver: conf.ipam_driver,
-            ipam_options: texts(conf.ipam_options),
-            v4,
-            v6,
-            enable_ipv6,
-            internal: conf.internal,
-        }),
-        container,
-        wishes,
-    })
 }
 
 #[cfg(test)]

@@ -1,3 +1,8 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cni_types::Json;
+
 use super::*;
 
 fn load(text: &str) -> Result<Backend, ConfigError> {

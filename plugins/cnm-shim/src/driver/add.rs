@@ -154,7 +154,7 @@ impl Adding<'_> {
         let (id, attachment) = (network.id(), self.attachment().clone());
         undo.push("take the endpoint back", move || {
             let _held = lock;
-            let limits = settings.undo_limits();
+            let limits = settings.limits().undo();
             let policy = Policy::default();
             let departure = controller.disconnect(&id, &attachment, policy, limits)?;
             match departure.down {

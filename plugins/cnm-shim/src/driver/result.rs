@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use cni_cnm::controller::Connected;
-use cni_types::{CniError, CniResult, Dns, ErrorCode, Interface, IpCidr, IpConfig, Route};
+use cni_types::{CniError, CniResult, Dns, ErrorCode, IpCidr, IpConfig, Route};
+
+use crate::interfaces::{self, Inside};
 
 /// `RT_SCOPE_LINK`.
 const SCOPE_LINK: u8 = 253;
@@ -70,34 +72,19 @@ pub(super) struct Attached<'a> {
     pub(super) tells_mtu: bool,
 }
 
-/// Interfaces from the host's side to the container's, as `bridge` lists them: plugins that come
-/// after this one look for them.
+/// What the runtime gets to read.
 pub(super) fn plan(attached: &Attached<'_>) -> CniResult {
     let connected = attached.connected;
-    let mut interfaces = Vec::new();
-    if let Some(placed) = &connected.placed {
-        let mtu = |mtu| if attached.tells_mtu { mtu } else { 0 };
-        if let Some(end) = &placed.host_end {
-            interfaces.extend(end.bridge.as_ref().map(|(name, mac)| Interface {
-                name: name.clone(),
-                mac: mac.clone(),
-                ..Interface::default()
-            }));
-            interfaces.push(Interface {
-                name: end.name.clone(),
-                mac: end.mac.clone(),
-                mtu: mtu(end.mtu),
-                ..Interface::default()
-            });
-        }
-        interfaces.push(Interface {
-            name: placed.link.name.clone(),
-            mac: placed.link.mac.clone(),
-            mtu: mtu(placed.mtu),
-            sandbox: attached.sandbox.display().to_string(),
-            ..Interface::default()
-        });
-    }
+    let interfaces = connected.placed.as_ref().map(|placed| {
+        let inside = Inside {
+            name: &placed.link.name,
+            mac: &placed.link.mac,
+            mtu: placed.mtu,
+            sandbox: attached.sandbox,
+        };
+        interfaces::list(placed.host_end.as_ref(), &inside, attached.tells_mtu)
+    });
+    let interfaces = interfaces.unwrap_or_default();
     let container = interfaces.len().checked_sub(1);
     CniResult {
         ips: connected

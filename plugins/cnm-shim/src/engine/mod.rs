@@ -1,43 +1,36 @@
 //! The `engine` backend: Docker Engine joins its own container to its own network.
+//!
+//! Docker is the controller here. What is left to do is to ask it, to give the link that it makes
+//! the name that CNI wants, and to remember what was asked for: only that is ever taken back.
 
-use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Request, Undo};
-use cni_types::{CniError, CniResult, ErrorCode};
+mod add;
+mod check;
+mod collect;
+mod container;
+mod endpoint;
+mod error;
+mod joined;
+mod link;
+mod network;
+mod record;
+mod remove;
+mod result;
 
-use crate::config::{EngineConfig, Settings};
+use cni_cnm::engine::{Engine, EngineError, locate};
+use cni_cnm::http::Patience;
 
-fn not_yet() -> CniError {
-    CniError::new(ErrorCode::INTERNAL, "not yet")
+pub(crate) use self::add::add;
+pub(crate) use self::check::check;
+pub(crate) use self::collect::{collect, status};
+pub(crate) use self::remove::remove;
+use crate::config::Settings;
+
+/// The Engine that a config names, or the environment, or else the one where Docker usually is.
+fn open(settings: &Settings, patience: Patience) -> Result<Engine, EngineError> {
+    open_at(settings.engine_socket.as_deref(), patience)
 }
 
-pub(crate) fn add(
-    _request: &AttachmentRequest,
-    _config: &EngineConfig,
-    _settings: &Settings,
-    _undo: &mut Undo,
-) -> Result<CniResult, CniError> {
-    Err(not_yet())
-}
-
-pub(crate) fn remove(_request: &DelRequest, _settings: &Settings) -> Result<(), CniError> {
-    Ok(())
-}
-
-pub(crate) fn check(
-    _request: &AttachmentRequest,
-    _config: &EngineConfig,
-    _settings: &Settings,
-) -> Result<(), CniError> {
-    Err(not_yet())
-}
-
-pub(crate) fn collect(_request: &GcRequest, _settings: &Settings) -> Result<(), CniError> {
-    Ok(())
-}
-
-pub(crate) fn status(
-    _request: &Request,
-    _config: &EngineConfig,
-    _settings: &Settings,
-) -> Result<(), CniError> {
-    Err(not_yet())
+fn open_at(address: Option<&str>, patience: Patience) -> Result<Engine, EngineError> {
+    let address = locate(address, |name| std::env::var(name).ok())?;
+    Engine::new(address, patience)
 }

@@ -80,12 +80,16 @@ pub(super) fn forward() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes a link, unless it is gone.
+/// Removes a link, unless it is gone; the kernel may be about to take it away with a namespace.
 pub(super) fn remove(name: &str) -> Result<(), Failure> {
-    if exists(name) {
-        return ip(&format!("link del {name}\n"));
+    if !exists(name) {
+        return Ok(());
     }
-    Ok(())
+    ip(&format!("link del {name}\n")).or_else(
+        |failure| {
+            if exists(name) { Err(failure) } else { Ok(()) }
+        },
+    )
 }
 
 fn exists(name: &str) -> bool {

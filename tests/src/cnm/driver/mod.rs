@@ -39,6 +39,7 @@ mod style;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use fault::Fault;
 pub use http::Framing;
@@ -237,6 +238,18 @@ impl Driver {
     pub fn fault_nth(&self, method: Method, nth: usize, fault: Fault) {
         assert!(nth > 0, "calls are counted from 1");
         lock(&self.shared.rules).push(Rule::new(method, nth, fault));
+    }
+
+    /// Waits until a call is left without an answer, by [`Fault::hang`]: with its work done, if the
+    /// fault is one [`Fault::with_work`]. For killing a client at that very moment.
+    #[track_caller]
+    pub fn wait_for_a_hanging_call(&self) {
+        let limit = Duration::from_secs(20);
+        assert!(
+            self.shared.wait_for_a_hanging_call(limit),
+            "no call hangs: {:?}",
+            self.calls()
+        );
     }
 
     /// Answers rightly again. A dead driver stays dead.

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     lines: Mutex<Lines>,
     /// Tells of an end to threads that wait.
     ended: Condvar,
+    /// How many calls are being left without an answer, and who wants to know.
+    hanging: (Mutex<usize>, Condvar),
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Whether to say on standard error what is asked and answered.
     talkative: bool,
@@ -134,6 +136,19 @@ impl Shared {
         }
         connection.stream.close();
         lock(&self.lines).connections.remove(&connection.number);
+    }
+
+    /// Waits for a call that is left without an answer, its work done or not as it was told.
+    pub(super) fn wait_for_a_hanging_call(&self, limit: Duration) -> bool {
+        let (count, changed) = &self.hanging;
+        let none = |count: &mut usize| *count == 0;
+        let waited = changed.wait_timeout_while(lock(count), limit, none);
+        waited.is_ok_and(|(_, timeout)| !timeout.timed_out())
+    }
+
+    fn count_hanging(&self, change: impl FnOnce(&mut usize)) {
+        change(&mut lock(&self.hanging.0));
+        self.hanging.1.notify_all();
     }
 
     /// Returns early, with false, at the end of this life.
@@ -267,12 +282,14 @@ impl Call<'_> {
 
     /// Until the client gives up or the driver ends.
     fn hang(&mut self) -> KeepOpen {
+        self.shared.count_hanging(|count| *count += 1);
         while self
             .connection
             .stream
             .read(&mut [0; 512])
             .is_ok_and(|n| n > 0)
         {}
+        self.shared.count_hanging(|count| *count -= 1);
         false
     }
 

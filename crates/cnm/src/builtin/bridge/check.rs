@@ -4,6 +4,7 @@ use cni_netlink::{Link, LinkId, sysctl};
 use cni_types::{CniError, ErrorCode};
 
 use super::endpoint::find_host_end;
+use super::external;
 use super::filter;
 use super::host::{Host, IPV4_FORWARDING, IPV6_FORWARDING, Made};
 use super::names::Endpoint;
@@ -15,12 +16,22 @@ pub(super) fn check(host: &Host, state: &State, endpoint: &Endpoint) -> Result<(
     let made = Made::get(state, &endpoint.network)?;
     let mut problems = Vec::new();
     let bridge = check_bridge(host, &made, &mut problems)?;
-    match find_host_end(host, state, endpoint)? {
+    let end = find_host_end(host, state, endpoint)?;
+    match &end {
         None => problems.push("the host's end of its veth pair is gone".to_owned()),
-        Some((link, _other)) => check_port(&made, &link, bridge.as_ref(), &mut problems),
+        Some((link, _other)) => check_port(&made, link, bridge.as_ref(), &mut problems),
     }
     check_forwarding(&made, &mut problems)?;
-    check_rules(host, state, (&made, endpoint), &mut problems)?;
+    match state.endpoint(endpoint) {
+        None => problems.push("nothing is remembered of it".to_owned()),
+        Some(record) => {
+            let hairpin = end.as_ref().is_some_and(|(link, _other)| is_hairpin(link));
+            if external::publication(&made, &record)?.is_some() && !hairpin {
+                problems.push("its port of the bridge sends nothing back by itself".to_owned());
+            }
+            problems.extend(filter::missing(host, &made, (endpoint, &record))?);
+        }
+    }
     if problems.is_empty() {
         return Ok(());
     }
@@ -66,6 +77,10 @@ fn check_port(made: &Made, port: &Link, bridge: Option<&LinkId>, problems: &mut 
     }
 }
 
+fn is_hairpin(port: &Link) -> bool {
+    port.port.as_ref().is_some_and(|port| port.flags.hairpin)
+}
+
 fn check_forwarding(made: &Made, problems: &mut Vec<String>) -> Result<(), CniError> {
     let keys = [(false, &IPV4_FORWARDING[..]), (true, &IPV6_FORWARDING)];
     for (_v6, key) in keys
@@ -77,19 +92,5 @@ fn check_forwarding(made: &Made, problems: &mut Vec<String>) -> Result<(), CniEr
             problems.push(format!("{} is {value}", key.join(".")));
         }
     }
-    Ok(())
-}
-
-fn check_rules(
-    host: &Host,
-    state: &State,
-    (made, endpoint): (&Made, &Endpoint),
-    problems: &mut Vec<String>,
-) -> Result<(), CniError> {
-    let Some(record) = state.endpoint(endpoint) else {
-        problems.push("nothing is remembered of it".to_owned());
-        return Ok(());
-    };
-    problems.extend(filter::missing(host, made, (endpoint, &record))?);
     Ok(())
 }

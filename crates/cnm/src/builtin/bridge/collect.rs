@@ -1,10 +1,11 @@
 //! What is of a network and of none of the endpoints that it should have.
 
-use cni_firewall::masquerade;
+use cni_firewall::{masquerade, portmap};
 use cni_netlink::delete_link;
 use cni_types::{Attachment, CniError};
 
 use super::host::{Host, ignore_gone};
+use super::loopback;
 use super::names::{Endpoint, Network};
 use super::state::State;
 
@@ -16,7 +17,7 @@ pub(super) fn collect(
 ) -> Result<(), CniError> {
     let outcomes = [
         collect_links(host, network, valid),
-        collect_rules(host, network, valid),
+        collect_rules(host, state, (network, valid)),
         collect_records(state, network, valid),
     ];
     CniError::collect(outcomes.into_iter().filter_map(Result::err))
@@ -31,19 +32,27 @@ fn collect_links(host: &Host, network: &Network, valid: &[Endpoint]) -> Result<(
     CniError::collect(deleted.filter_map(Result::err).map(CniError::from))
 }
 
-fn collect_rules(host: &Host, network: &Network, valid: &[Endpoint]) -> Result<(), CniError> {
+fn collect_rules(
+    host: &Host,
+    state: &State,
+    (network, valid): (&Network, &[Endpoint]),
+) -> Result<(), CniError> {
     let owners: Vec<Attachment> = valid
         .iter()
         .map(|endpoint| endpoint.owner.clone())
         .collect();
     let mut nft = host.nft()?;
-    let outcomes = [masquerade::gc(&mut nft, network.name(), &owners)];
-    CniError::collect(
-        outcomes
-            .into_iter()
-            .filter_map(Result::err)
-            .map(CniError::from),
-    )
+    let masquerade = masquerade::gc(&mut nft, network.name(), &owners);
+    let ports = portmap::gc(&mut nft, network.name(), &owners);
+    let idle = ports
+        .as_ref()
+        .map_or([].as_slice(), |removed| &removed.idle);
+    let loopback = loopback::leave(host, state, (network, idle), &mut nft);
+    let errors = [
+        masquerade.err().map(CniError::from),
+        ports.err().map(CniError::from),
+    ];
+    CniError::collect(errors.into_iter().flatten().chain(loopback.err()))
 }
 
 fn collect_records(state: &State, network: &Network, valid: &[Endpoint]) -> Result<(), CniError> {

@@ -226,7 +226,7 @@ pub(super) fn remove(host: &Host, state: &State, endpoint: &Endpoint) -> Result<
     let record = state.endpoint(endpoint);
     // Closing the packet filter's socket waits for the kernel to dispose of the rules, as deleting
     // a link does for the link: kept open until then, it waits for both at once.
-    let filter = filter::remove_all(host, endpoint, record.as_ref(), &mut errors);
+    let filter = filter::remove_all(host, state, (endpoint, record.as_ref()), &mut errors);
     errors.extend(remove_pair(host, state, endpoint).err());
     drop(filter);
     CniError::collect(errors)?;

@@ -1,5 +1,7 @@
 //! Why the bridge driver cannot do something.
 
+use std::num::NonZeroU16;
+
 use cni_types::{CidrError, ErrorCode, IfName, IpCidr, MacError, ToCniError};
 
 /// Why the bridge driver cannot do something that it was asked for.
@@ -92,6 +94,20 @@ pub(super) enum BridgeError {
     /// A bridge that somebody else made is gone.
     #[error("bridge {0} is gone, and was not made by this network")]
     BridgeGone(IfName),
+    /// A port cannot be published.
+    #[error("cannot publish {binding}: {why}")]
+    Ports {
+        /// As it was asked for.
+        binding: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Ports cannot be published for a network that the host has no way into.
+    #[error("cannot publish ports: network {0} has no subnet that the host knows")]
+    NoSubnet(String),
+    /// An endpoint wants all ports of a range for other mappings of its own.
+    #[error("all host ports from {0} on are mapped by this endpoint itself")]
+    NoPort(NonZeroU16),
     /// All names that the endpoint's interfaces can have are taken.
     #[error("cannot name the interfaces of the endpoint")]
     NoName,
@@ -107,6 +123,9 @@ impl ToCniError for BridgeError {
             | Self::Address { .. }
             | Self::Mac(_)
             | Self::Gateway { .. }
+            | Self::Ports { .. }
+            | Self::NoSubnet(_)
+            | Self::NoPort(_)
             | Self::SeveralSubnets => ErrorCode::INVALID_CONFIG,
             Self::Conflict { .. }
             | Self::NetworkExists(_)

@@ -1,11 +1,12 @@
 //! The packet filter's part.
 
-use cni_firewall::{FirewallError, Nft, isolation, masquerade};
+use cni_firewall::{FirewallError, Nft, isolation, masquerade, portmap};
 use cni_types::CniError;
 
+use super::external;
 use super::host::{Host, Made};
 use super::names::Endpoint;
-use super::state::EndpointRecord;
+use super::state::{EndpointRecord, State};
 
 /// Closes an internal network in. To look is cheaper than to do it again.
 pub(super) fn ensure_isolation(host: &Host, made: &Made) -> Result<(), FirewallError> {
@@ -32,7 +33,7 @@ pub(super) fn missing(
     host: &Host,
     made: &Made,
     (endpoint, record): (&Endpoint, &EndpointRecord),
-) -> Result<Vec<String>, FirewallError> {
+) -> Result<Vec<String>, CniError> {
     let mut missing = Vec::new();
     let mut nft = host.nft()?;
     if made.config.internal {
@@ -43,6 +44,9 @@ pub(super) fn missing(
     if !masqueraded.is_empty() {
         missing.extend(masquerade::check(&mut nft, &endpoint.owner, &masqueraded)?);
     }
+    if let Some(published) = external::publication(made, record)? {
+        missing.extend(portmap::check(&mut nft, &endpoint.owner, &published)?);
+    }
     Ok(missing.iter().map(ToString::to_string).collect())
 }
 
@@ -51,8 +55,8 @@ pub(super) fn missing(
 /// Returns the socket, since closing it takes its time.
 pub(super) fn remove_all(
     host: &Host,
-    endpoint: &Endpoint,
-    record: Option<&EndpointRecord>,
+    state: &State,
+    (endpoint, record): (&Endpoint, Option<&EndpointRecord>),
     errors: &mut Vec<CniError>,
 ) -> Option<Nft> {
     let mut nft = match host.nft() {
@@ -63,8 +67,8 @@ pub(super) fn remove_all(
         }
     };
     let addresses = record.map(|record| record.addresses.as_slice());
-    let outcomes = [masquerade::remove(&mut nft, &endpoint.owner, addresses)];
-    let failures = outcomes.into_iter().filter_map(Result::err);
-    errors.extend(failures.map(CniError::from));
+    let masquerade = masquerade::remove(&mut nft, &endpoint.owner, addresses);
+    errors.extend(masquerade.err().map(CniError::from));
+    errors.extend(external::remove(host, state, (endpoint, record), &mut nft).err());
     Some(nft)
 }

@@ -10,8 +10,10 @@ use cni_netlink::{
 use cni_types::{CniError, ErrorCode, IfName, IpCidr};
 
 use super::config::NetworkConfig;
+use super::endpoint::find_host_end;
 use super::error::BridgeError;
 use super::filter;
+use super::loopback;
 use super::names::Network;
 use super::state::{NetworkRecord, State};
 
@@ -55,7 +57,7 @@ impl Made {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) socket: Socket,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 impl Host {
@@ -91,22 +93,27 @@ impl Host {
     /// Makes the bridge what the network was told, whatever has become of it: a reboot takes it
     /// away, with its addresses and the forwarding.
     pub(super) fn ensure_bridge(&self, state: &State, made: &mut Made) -> Result<LinkId, CniError> {
-        let (id, own) = match self.find_bridge(&made.config.bridge)? {
+        let found = self.find_bridge(&made.config.bridge)?;
+        let is_new = found.is_none();
+        let (id, own) = match found {
             Some(link) => {
                 if !link.is_up() {
                     self.socket.request(&set_up(&link.id()))?;
                 }
                 (link.id(), made.is_own(&link))
             }
-            None => (self.make_bridge(made)?, true),
+            None => (self.make_bridge(state, made)?, true),
         };
         self.ensure_addresses(state, made, (&id, own))?;
         filter::ensure_isolation(self, made)?;
         forward(&made.config)?;
+        if is_new {
+            loopback::restore(self, state, made)?;
+        }
         Ok(id)
     }
 
-    fn make_bridge(&self, made: &Made) -> Result<LinkId, CniError> {
+    fn make_bridge(&self, state: &State, made: &Made) -> Result<LinkId, CniError> {
         let name = &made.config.bridge;
         let gone = || BridgeError::BridgeGone(name.clone());
         let create = CreateBridge {
@@ -134,25 +141,27 @@ impl Host {
         }
         self.socket
             .request(&set_alias(&id, &made.network.bridge_alias()))?;
-        self.adopt_ports(made, &id)?;
+        self.adopt_ports(state, made, &id)?;
         Ok(id)
     }
 
     /// Endpoints that lived through the loss of their bridge come back to it.
-    fn adopt_ports(&self, made: &Made, bridge: &LinkId) -> Result<(), CniError> {
-        let is_orphan = |link: &Link| {
-            link.is_kind("veth")
-                && link.master.is_none()
-                && made.network.is_host_end(link.alias.as_deref())
-        };
-        for link in self.socket.links()?.iter().filter(|link| is_orphan(link)) {
-            ignore_gone(
-                self.socket
-                    .request(&set_master(&link.id(), Some(bridge.index))),
-            )?;
-            if !made.config.icc {
-                ignore_gone(self.socket.request(&set_port(&link.id(), None, Some(true))))?;
+    fn adopt_ports(&self, state: &State, made: &Made, bridge: &LinkId) -> Result<(), CniError> {
+        for id in state.endpoints(&made.network)? {
+            let endpoint = made.network.endpoint(&id)?;
+            let end = find_host_end(self, state, &endpoint)?;
+            let Some((link, _other)) = end.filter(|(link, _other)| link.master.is_none()) else {
+                continue;
+            };
+            let record = state.endpoint(&endpoint);
+            let hairpin = record.is_some_and(|record| !record.ports.is_empty());
+            let (port, isolated) = (link.id(), !made.config.icc);
+            let mut changes = vec![set_master(&port, Some(bridge.index))];
+            if hairpin || isolated {
+                let flag = |wanted: bool| wanted.then_some(true);
+                changes.push(set_port(&port, flag(hairpin), flag(isolated)));
             }
+            ignore_gone(self.socket.send_all(&changes).map_err(NetlinkError::from))?;
         }
         Ok(())
     }
@@ -166,12 +175,9 @@ impl Host {
         (bridge, own): (&LinkId, bool),
     ) -> Result<(), CniError> {
         let missing = self.missing_addresses(&made.config, bridge)?;
-        let unknown = |cidr: &&IpCidr| !made.record.added.contains(cidr);
-        if !own && missing.iter().any(|cidr| unknown(&cidr)) {
-            let new: Vec<IpCidr> = missing.iter().filter(unknown).copied().collect();
-            made.record.added.extend(new);
-            let _lock = state.lock(self.deadline)?;
-            state.write_network(&made.network, &made.record)?;
+        let is_known = |cidr: &IpCidr| made.record.added.contains(cidr);
+        if !own && !missing.iter().all(is_known) {
+            self.remember_addresses(state, made, &missing)?;
         }
         for cidr in missing {
             match self.socket.request(&add_address(bridge, cidr, Dad::Skip)) {
@@ -180,6 +186,24 @@ impl Host {
                 other => drop(other?),
             }
         }
+        Ok(())
+    }
+
+    fn remember_addresses(
+        &self,
+        state: &State,
+        made: &mut Made,
+        missing: &[IpCidr],
+    ) -> Result<(), CniError> {
+        let _lock = state.lock(self.deadline)?;
+        // Another call may have changed it since.
+        let gone = || BridgeError::NoNetwork(made.network.as_str().to_owned());
+        let mut record = state.network(&made.network)?.ok_or_else(gone)?;
+        let new = missing.iter().filter(|cidr| !record.added.contains(cidr));
+        let new: Vec<IpCidr> = new.copied().collect();
+        record.added.extend(new);
+        state.write_network(&made.network, &record)?;
+        made.record = record;
         Ok(())
     }
 

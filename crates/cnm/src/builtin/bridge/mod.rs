@@ -11,6 +11,7 @@
 //! | `state.rs` | what is remembered |
 //! | `host.rs`, `network.rs` | the bridge |
 //! | `endpoint.rs` | the veth pairs |
+//! | `ports.rs`, `external.rs`, `loopback.rs` | published ports |
 //! | `filter.rs` | the packet filter |
 //! | `check.rs` | compares everything that was made |
 //! | `collect.rs` | what is ours, of a network, and of none of its endpoints |
@@ -20,11 +21,14 @@ mod collect;
 mod config;
 mod endpoint;
 mod error;
+mod external;
 mod filter;
 mod host;
+mod loopback;
 mod names;
 mod network;
 mod options;
+mod ports;
 mod state;
 
 use std::path::Path;
@@ -147,8 +151,14 @@ impl BridgeDriver {
         let Some(record) = self.state.endpoint(&endpoint) else {
             return Ok(Options::new());
         };
-        let mac = Json::String(record.mac.to_string());
-        Ok([(label::MAC_ADDRESS.to_owned(), mac)].into())
+        let mut told = Options::from([(
+            label::MAC_ADDRESS.to_owned(),
+            Json::String(record.mac.to_string()),
+        )]);
+        if !record.ports.is_empty() {
+            told.insert(label::PORT_MAP.to_owned(), ports::told(&record.ports));
+        }
+        Ok(told)
     }
 
     fn remove_endpoint(
@@ -158,6 +168,17 @@ impl BridgeDriver {
     ) -> Result<(), CniError> {
         let endpoint = Endpoint::new(&request.network_id, &request.endpoint_id)?;
         endpoint::remove(&Host::open(deadline)?, &self.state, &endpoint)
+    }
+
+    fn publish(&self, request: &ProgramRequest, deadline: Instant) -> Result<(), CniError> {
+        let endpoint = Endpoint::new(&request.network_id, &request.endpoint_id)?;
+        let bindings = ports::bindings(&request.options)?;
+        external::publish(&Host::open(deadline)?, &self.state, &endpoint, &bindings)
+    }
+
+    fn withdraw(&self, request: &EndpointRequest, deadline: Instant) -> Result<(), CniError> {
+        let endpoint = Endpoint::new(&request.network_id, &request.endpoint_id)?;
+        external::withdraw(&Host::open(deadline)?, &self.state, &endpoint)
     }
 
     fn join_endpoint(
@@ -243,17 +264,19 @@ impl NetworkDriver for BridgeDriver {
 
     fn program_external_connectivity(
         &self,
-        _request: &ProgramRequest,
-        _deadline: Instant,
+        request: &ProgramRequest,
+        deadline: Instant,
     ) -> Outcome<()> {
-        Ok(())
+        self.publish(request, deadline)
+            .map_err(self.failed(Method::ProgramExternalConnectivity))
     }
 
     fn revoke_external_connectivity(
         &self,
-        _request: &EndpointRequest,
-        _deadline: Instant,
+        request: &EndpointRequest,
+        deadline: Instant,
     ) -> Outcome<()> {
-        Ok(())
+        self.withdraw(request, deadline)
+            .map_err(self.failed(Method::RevokeExternalConnectivity))
     }
 }

@@ -68,8 +68,7 @@ impl Network {
         format!("tenon: bridge of network {}", self.id)
     }
 
-    /// Whether a link with this alias is the host's end of any of its endpoints.
-    pub(super) fn is_host_end(&self, alias: Option<&str>) -> bool {
+    fn is_host_end(&self, alias: Option<&str>) -> bool {
         let prefix = Tag::network_prefix(self.name());
         let tag = alias.and_then(Tag::parse);
         tag.is_some_and(|tag| tag.has_network_prefix(prefix))

@@ -68,6 +68,7 @@ fn remember(
         request: request.clone(),
         mac,
         added,
+        localnet: false,
     };
     state.write_network(&network, &record)?;
     let made = Made {

@@ -33,6 +33,9 @@ pub(super) struct NetworkRecord {
     /// The addresses that somebody else's bridge has been given.
     #[serde(default)]
     pub(super) added: Vec<IpCidr>,
+    /// Whether the bridge's `route_localnet` was off, and has been switched on.
+    #[serde(default)]
+    pub(super) localnet: bool,
 }
 
 /// An endpoint that has been made.
@@ -46,7 +49,7 @@ pub(super) struct EndpointRecord {
     pub(super) mac: MacAddr,
     /// Its addresses.
     pub(super) addresses: Vec<IpCidr>,
-    /// The ports that are published for it.
+    /// The ports that are published for it, each with the host's port that was chosen.
     #[serde(default)]
     pub(super) ports: Vec<PortBinding>,
 }
@@ -151,6 +154,7 @@ mod tests {
             },
             mac: Some("02:00:00:00:00:01".parse().unwrap()),
             added: vec!["10.1.0.1/16".parse().unwrap()],
+            localnet: true,
         };
         let of_endpoint = EndpointRecord {
             host: "veth1".parse().unwrap(),

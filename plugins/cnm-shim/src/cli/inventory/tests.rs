@@ -64,6 +64,7 @@ fn endpoint(
         }),
         made_network: false,
         complete: true,
+        leaving: false,
         owed: Debts::default(),
         tries: 0,
     }

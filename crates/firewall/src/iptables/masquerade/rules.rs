@@ -6,55 +6,9 @@ use std::net::IpAddr;
 
 use cni_types::{Attachment, IpCidr, NetworkName};
 
+use crate::iptables::tables::Family;
+use crate::iptables::text::{COMMENT_MAX, declares, jumps_to, quote, restore_for_removal};
 use crate::owner;
-
-/// An address family of iptables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// `iptables`
-    V4,
-    /// `ip6tables`
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The family of an address.
-    #[must_use]
-    pub fn of(address: &IpCidr) -> Self {
-        if address.is_ipv6() {
-            Self::V6
-        } else {
-            Self::V4
-        }
-    }
-
-    fn multicast(self) -> &'static str {
-        match self {
-            Self::V4 => "224.0.0.0/4",
-            Self::V6 => "ff00::/8",
-        }
-    }
-}
-
-/// `xt_comment` takes 256 bytes with the terminating zero.
-const COMMENT_MAX: usize = 255;
-
-/// A word in the double quotes of `iptables-restore`.
-fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    quoted.push('"');
-    quoted
-}
 
 fn comment(attachment: &Attachment) -> String {
     let mut comment = owner::reference_comment(attachment);
@@ -98,7 +52,11 @@ pub fn wanted(attachment: &Attachment, addresses: &[IpCidr], family: Family) -> 
         );
     }
     if any {
-        let multicast = family.multicast();
+        let multicast = if family.is_v6() {
+            "ff00::/8"
+        } else {
+            "224.0.0.0/4"
+        };
         lines.push(format!(
             "-A {chain} ! -d {multicast} -m comment --comment {comment} -j MASQUERADE"
         ));
@@ -167,27 +125,9 @@ pub fn restore_for_remove(
     saved: &str,
 ) -> Option<String> {
     let chain = owner::reference_chain(attachment);
-    let (go, stay): (Vec<&str>, Vec<&str>) = saved
-        .lines()
-        .filter(|line| line.starts_with("-A ") && jumps_to(line, &chain))
-        .partition(|line| addresses.is_none_or(|own| is_own(source(line), own)));
-    let chain_goes = stay.is_empty() && declares(saved, &chain);
-    if go.is_empty() && !chain_goes {
-        return None;
-    }
-    let mut input = String::from("*nat\n");
-    if chain_goes {
-        // Declared, it is flushed; it can be deleted once nothing jumps to it.
-        let _ok = writeln!(input, ":{chain} - [0:0]");
-    }
-    for line in go {
-        let _ok = writeln!(input, "-D{}", line.strip_prefix("-A").unwrap_or(line));
-    }
-    if chain_goes {
-        let _ok = writeln!(input, "-X {chain}");
-    }
-    input.push_str("COMMIT\n");
-    Some(input)
+    restore_for_removal(&chain, saved, |line| {
+        addresses.is_none_or(|own| is_own(source(line), own))
+    })
 }
 
 /// The containers on a network that a saved table has masquerade chains for. A rule counts if it has
@@ -209,20 +149,6 @@ pub(super) fn containers(saved: &str, network: &NetworkName) -> Vec<Attachment> 
     found.sort_unstable();
     found.dedup();
     found
-}
-
-/// Whether there is such a chain in a saved table.
-fn declares(saved: &str, chain: &str) -> bool {
-    saved.lines().any(|line| {
-        line.strip_prefix(':')
-            .and_then(|line| line.split_once(' '))
-            .is_some_and(|(name, _policy)| name == chain)
-    })
-}
-
-fn jumps_to(line: &str, chain: &str) -> bool {
-    line.strip_suffix(chain)
-        .is_some_and(|line| line.ends_with(" -j "))
 }
 
 fn source(line: &str) -> Option<IpCidr> {

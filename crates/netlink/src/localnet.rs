@@ -1,0 +1,76 @@
+//! `route_localnet` of an interface: whether 127.0.0.0/8 may leave and come back by it.
+//!
+//! The kernel asks whether the setting is 0; what else it is does not matter to it, and we set it
+//! to a number of our own. So whoever closes tells what we have opened from what somebody else has,
+//! without keeping a note of it anywhere else.
+
+use cni_types::IfName;
+
+use crate::error::NetlinkError;
+use crate::link::{Ipv4Conf, LinkId, set_ipv4_conf};
+use crate::socket::Socket;
+use crate::sysctl;
+
+const CLOSED: u32 = 0;
+const OPENED_BY_OTHERS: u32 = 1;
+/// What nobody else sets it to.
+const OPENED_BY_US: u32 = 2;
+
+/// The setting of an interface in the calling thread's namespace; `None` if it cannot be read.
+fn value(interface: &str) -> Option<u32> {
+    let text = sysctl::read(&["net", "ipv4", "conf", interface, "route_localnet"]);
+    text.ok()?.parse().ok()
+}
+
+/// Whether 127.0.0.0/8 may leave by an interface of the calling thread's namespace.
+#[must_use]
+pub fn is_open(interface: &IfName) -> bool {
+    let open = |interface: &str| value(interface).is_some_and(|value| value != CLOSED);
+    open(interface.as_str()) || open("all")
+}
+
+/// Lets 127.0.0.0/8 leave by a link, unless it may already. The socket is of the calling thread's
+/// namespace.
+///
+/// Works with a read-only `/proc/sys` too.
+///
+/// # Errors
+/// The kernel refused.
+pub fn open(host: &Socket, link: &LinkId) -> Result<(), NetlinkError> {
+    if value(&link.name).is_some_and(|value| value != CLOSED) {
+        return Ok(());
+    }
+    let opened = [(Ipv4Conf::RouteLocalnet, OPENED_BY_US)];
+    host.request(&set_ipv4_conf(link, &opened)).map(drop)
+}
+
+/// The same, for what nobody closes again.
+///
+/// # Errors
+/// The kernel refused.
+pub fn open_for_good(host: &Socket, link: &LinkId) -> Result<(), NetlinkError> {
+    if value(&link.name).is_some_and(|value| value != CLOSED && value != OPENED_BY_US) {
+        return Ok(());
+    }
+    let opened = [(Ipv4Conf::RouteLocalnet, OPENED_BY_OTHERS)];
+    host.request(&set_ipv4_conf(link, &opened)).map(drop)
+}
+
+/// Takes back what [`open`] has done to an interface, if it is still there. What somebody else has
+/// opened stays open.
+///
+/// # Errors
+/// The kernel refused.
+pub fn close(host: &Socket, interface: &IfName) -> Result<(), NetlinkError> {
+    if value(interface.as_str()) != Some(OPENED_BY_US) {
+        return Ok(());
+    }
+    let Some(link) = host.find_link(interface)? else {
+        return Ok(());
+    };
+    let closed = [(Ipv4Conf::RouteLocalnet, CLOSED)];
+    match host.request(&set_ipv4_conf(&link.id(), &closed)) {
+        Err(error) if error.is_gone() => Ok(()),
+        other => other.map(drop),
+    }
+}
