@@ -172,7 +172,7 @@ fn is_for_here(list: &Value, file: &str, world: &World) -> bool {
     can
 }
 
-/// Networks of Docker's have Docker's containers: see `pods_of_docker_join_its_network`.
+/// Networks of Docker's have Docker's containers: `docker_conf.rs` runs that one.
 fn is_dockers(list: &Value) -> bool {
     list["plugins"][0]["backend"] == "engine"
 }

@@ -20,39 +20,39 @@ use serde::{Deserialize, Serialize};
 /// A container that was connected to a network, or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Connection {
-    pub(super) attachment: AttachmentRecord,
+pub(crate) struct Connection {
+    pub(crate) attachment: AttachmentRecord,
     /// Where Docker listens.
-    pub(super) engine: String,
+    pub(crate) engine: String,
     /// Docker's id of the container.
-    pub(super) container: String,
+    pub(crate) container: String,
     /// Docker's id of the network.
-    pub(super) network: String,
-    pub(super) network_name: String,
+    pub(crate) network: String,
+    pub(crate) network_name: String,
     /// Whether the container was on `none`, to which it goes back.
     #[serde(default)]
-    pub(super) was_on_none: bool,
+    pub(crate) was_on_none: bool,
     /// The container's namespace.
     #[serde(default)]
-    pub(super) sandbox: SandboxRecord,
+    pub(crate) sandbox: SandboxRecord,
     /// Docker's id of the sandbox: another one is of another run of the container.
     #[serde(default)]
-    pub(super) sandbox_id: String,
+    pub(crate) sandbox_id: String,
     /// Docker's id of the endpoint; empty until it has told.
     #[serde(default)]
-    pub(super) endpoint: String,
+    pub(crate) endpoint: String,
     /// The link in the sandbox. Docker knows it by `srcName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) link: Option<LinkRecord>,
+    pub(crate) link: Option<LinkRecord>,
     /// Whether Docker finds the link by an alternative name.
     #[serde(default)]
-    pub(super) keeps_old_name: bool,
+    pub(crate) keeps_old_name: bool,
     /// Whether Docker was asked to connect and gave no answer: it may do it yet.
     #[serde(default)]
-    pub(super) unanswered: bool,
+    pub(crate) unanswered: bool,
     /// Whether it is as it should be: the ADD was done, and no DEL has begun.
     #[serde(default)]
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Connection {
