@@ -57,6 +57,38 @@ fn a_network_and_an_endpoint_leave_nothing_behind() {
 }
 
 #[test]
+fn options_reach_the_kernel() {
+    let machine = Machine::new();
+    let c1 = machine.world.container("c1");
+    let mut wanted = dual()
+        .option(crate::support::BRIDGE_NAME, "br0")
+        .option("com.docker.network.driver.mtu", "1400")
+        .option("com.docker.network.container_iface_prefix", "net");
+    wanted.request.ipv6_data.clear();
+    wanted
+        .request
+        .options
+        .remove("com.docker.network.enable_ipv6");
+    let router = ("DefaultGatewayIPv4".to_owned(), "10.77.0.254/24".to_owned());
+    wanted.request.ipv4_data[0].aux_addresses.extend([router]);
+    machine.create(&wanted);
+    let e2 = machine.attach(&wanted, 2, &c1);
+    let host_end = machine.driver.links(&id('1'), &e2, soon()).unwrap().host;
+    for (netns, link) in [
+        (machine.host(), "br0"),
+        (machine.host(), &host_end.unwrap().name),
+        (&c1, "net0"),
+    ] {
+        assert_eq!(netns.link(link).unwrap()["mtu"], 1400, "{link}");
+    }
+    assert!(c1.ip("route").contains("default via 10.77.0.254"));
+    let host = machine.host();
+    assert_eq!(host.sysctl("net/ipv6/conf/br0/disable_ipv6"), "1");
+    assert_eq!(host.sysctl("net/ipv6/conf/br0/accept_ra"), "0");
+    assert_eq!(host.addresses(), ["10.77.0.1/24"]);
+}
+
+#[test]
 fn a_network_goes_with_what_is_left_of_its_endpoints() {
     let machine = Machine::new();
     let before = machine.snapshot();
@@ -186,12 +218,18 @@ fn a_name_that_somebody_else_has_is_passed_over() {
         .host()
         .ip(&format!("link add {first} type veth peer name theirs"));
     let before = machine.snapshot();
-    let e2 = machine.attach(&dual(), 2, &c1);
-    assert_ne!(link(&machine).unwrap().name, first);
-    assert_eq!(machine.check(&network, &e2), "");
-    machine.leave(&network, &e2);
-    assert_eq!(link(&machine), None);
-    before.assert_unchanged(&machine.snapshot());
+    for remembered in [true, false] {
+        let e2 = machine.attach(&dual(), 2, &c1);
+        assert_ne!(link(&machine).unwrap().name, first);
+        assert_eq!(machine.check(&network, &e2), "");
+        if !remembered {
+            let memory = format!("bridge/{network}/{e2}.json");
+            std::fs::remove_file(machine.world.dir().join(memory)).unwrap();
+        }
+        machine.leave(&network, &e2);
+        assert_eq!(link(&machine), None);
+        before.assert_unchanged(&machine.snapshot());
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha512};
 use super::rules::{self, Key};
 use super::{Condition, Mapping, MarkBit, Masquerade, Protocol, Publication};
 use crate::error::Cause;
-use crate::matches::octets;
+use crate::matches::{interface_key, octets};
 use crate::nft::{Part, Type};
 use crate::registry::{Layout, Place, Set, SetRule};
 
@@ -249,13 +249,6 @@ fn add_loopback(layout: &mut Layout, interface: &IfName, container: IpCidr) {
         data: None,
         name: format!("{} over loopback and {interface}", container.addr()),
     });
-}
-
-/// An interface name as `meta oifname` loads it: 16 bytes, padded with zeros.
-pub(super) fn interface_key(interface: &IfName) -> Vec<u8> {
-    let mut key = interface.as_str().as_bytes().to_vec();
-    key.resize(nix::libc::IFNAMSIZ, 0);
-    key
 }
 
 /// By way of which interface an element lets loopback through.

@@ -45,6 +45,7 @@ use cni_types::{Attachment, IfName, IpCidr, NetworkName};
 
 use crate::conntrack::{self, Locality};
 use crate::error::{Cause, FirewallError, Operation};
+use crate::matches::interface_key;
 use crate::nft::{Family, Nft, Table};
 use crate::owner::{self, Tag};
 use crate::registry::{Missing, Place, Registry};
@@ -323,7 +324,7 @@ pub fn uses_loopback(nft: &mut Nft, interface: &IfName) -> Result<bool, Firewall
 }
 
 fn is_loopback_used(nft: &mut Nft, interface: &IfName) -> Result<bool, Cause> {
-    let by_way_of = layout::interface_key(interface);
+    let by_way_of = interface_key(interface);
     let all = nft.elements(TABLE, layout::LOOPBACK)?;
     Ok(all
         .iter()

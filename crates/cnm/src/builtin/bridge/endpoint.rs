@@ -67,8 +67,12 @@ pub(super) fn create(
     let endpoint = Endpoint::new(&request.network_id, &request.endpoint_id)?;
     let mut made = Made::get(state, &endpoint.network)?;
     let given = Given::parse(&request.interface)?;
-    if state.endpoint(&endpoint).is_some() && find_host_end(host, state, &endpoint)?.is_some() {
-        return Err(exists(&endpoint).into());
+    if state.endpoint(&endpoint).is_some() {
+        if find_host_end(host, state, &endpoint)?.is_some() {
+            return Err(exists(&endpoint).into());
+        }
+        // What has been left of one that went without us.
+        remove(host, state, &endpoint)?;
     }
     let mac = given.mac();
     // The first step either makes what is ours to remove, or nothing.

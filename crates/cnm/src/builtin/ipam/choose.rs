@@ -158,6 +158,8 @@ mod tests {
                 false,
                 "LocalDefault/10.1.0.0/16/10.1.0.0/16",
             ),
+            // Part of a pool of the other address space.
+            ("10.2.5.0/24", "", false, "LocalDefault/10.2.5.0/24"),
             ("fd00::/64", "", true, "LocalDefault/fd00::/64"),
             // The host's own routes do not count where somebody has made up his mind.
             ("172.18.0.0/16", "", false, "LocalDefault/172.18.0.0/16"),
