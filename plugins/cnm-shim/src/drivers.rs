@@ -1,10 +1,11 @@
 //! The drivers that there are: those that are built in, and programs.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cni_cnm::builtin::ipam::{DefaultIpam, NullIpam};
 use cni_cnm::builtin::{BareDriver, BridgeDriver};
@@ -16,7 +17,7 @@ use cni_cnm::sandbox::Kernel;
 use cni_cnm::store::Store;
 use cni_cnm::store::record::DriverRef;
 use cni_cnm::{DriverError, IpamDriver, Method, NetworkDriver};
-use cni_types::MacAddr;
+use cni_types::{CniError, MacAddr};
 
 /// The network drivers that are built in.
 pub(crate) const NETWORK_DRIVERS: [&str; 3] = ["bridge", "host", "null"];
@@ -39,6 +40,36 @@ pub(crate) fn controller(data_dir: &Path, waiting: Waiting) -> Controller {
     Controller::new(Store::new(data_dir), drivers, Kernel, System)
 }
 
+/// Gives back the pools of the built-in IPAM driver that no network has: whoever requested them
+/// ended before it could write them down.
+pub(crate) fn collect_pools(data_dir: &Path, deadline: Instant) -> Result<(), CniError> {
+    if !ipam_dir(data_dir).is_dir() {
+        return Ok(());
+    }
+    let store = Store::new(data_dir);
+    let valid = || -> Result<Option<BTreeSet<String>>, CniError> {
+        let mut pools = BTreeSet::new();
+        for network in store.networks()? {
+            let network = network?;
+            if !network.ready {
+                // It may be about to hear of one.
+                return Ok(None);
+            }
+            pools.extend(network.pools.into_iter().map(|pool| pool.id));
+        }
+        Ok(Some(pools))
+    };
+    ipam(data_dir).collect_pools(valid, deadline)
+}
+
+fn ipam(data_dir: &Path) -> DefaultIpam {
+    DefaultIpam::of_host(&ipam_dir(data_dir))
+}
+
+fn ipam_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("builtin/ipam")
+}
+
 /// Opens drivers. A plugin that is both a network driver and an IPAM driver is opened once.
 pub(crate) struct Registry {
     dir: PathBuf,
@@ -49,7 +80,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(data_dir: &Path, waiting: Waiting) -> Self {
         Self {
-            dir: data_dir.join("builtin"),
+            dir: data_dir.to_owned(),
             waiting,
             plugins: RefCell::default(),
         }
@@ -91,7 +122,7 @@ pub(crate) fn directories() -> Directories {
 impl Drivers for Registry {
     fn network(&self, driver: &DriverRef) -> Result<Rc<dyn NetworkDriver>, DriverError> {
         Ok(match (driver.name.as_str(), &driver.url) {
-            ("bridge", None) => Rc::new(BridgeDriver::new(&self.dir.join("bridge"))),
+            ("bridge", None) => Rc::new(BridgeDriver::new(&self.dir.join("builtin/bridge"))),
             ("null", None) => Rc::new(BareDriver::null()),
             ("host", None) => Rc::new(BareDriver::host()),
             _ => Rc::new(RemoteNetworkDriver::new(self.plugin(driver)?)),
@@ -100,7 +131,7 @@ impl Drivers for Registry {
 
     fn ipam(&self, driver: &DriverRef) -> Result<Rc<dyn IpamDriver>, DriverError> {
         Ok(match (driver.name.as_str(), &driver.url) {
-            ("default", None) => Rc::new(DefaultIpam::of_host(&self.dir.join("ipam"))),
+            ("default", None) => Rc::new(ipam(&self.dir)),
             ("null", None) => Rc::new(NullIpam),
             _ => Rc::new(RemoteIpamDriver::new(self.plugin(driver)?)),
         })

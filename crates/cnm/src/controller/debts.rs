@@ -99,6 +99,10 @@ impl Payers<'_> {
         let Some(ipam) = self.ipam()? else {
             return Ok(());
         };
+        if pool.is_empty() {
+            // Nobody ever heard what it is called.
+            return Ok(());
+        }
         let request = ReleasePoolRequest {
             pool_id: pool.to_owned(),
         };

@@ -283,14 +283,23 @@ impl Source<'_, '_> {
         let ipv6 = of == Family::V6;
         let skip_gateway = if ipv6 { skip.skip_ipv6 } else { skip.skip_ipv4 };
         let request = requests::pool(spec, ipv6, self.space, &self.ipam.options);
-        let reply = self
+        let asked = Due::Pool {
+            pool: String::new(),
+        };
+        self.making.owe(asked.clone())?;
+        let answer = self
             .driver
-            .request_pool(&request, self.making.limits.call())?;
+            .request_pool(&request, self.making.limits.call());
+        let owed = &mut self.making.record.owed;
+        if !answer.as_ref().is_err_and(DriverError::is_unknown) {
+            owed.settle(&asked);
+        }
+        let reply = answer?;
         let due = Due::Pool {
             pool: reply.pool_id.clone(),
         };
-        self.making.record.owed.incur(due.clone());
-        self.making.record.owed.confirm(&due);
+        owed.incur(due.clone());
+        owed.confirm(&due);
         let mut pool = PoolRecord {
             id: reply.pool_id,
             ipv6,

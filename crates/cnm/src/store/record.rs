@@ -70,7 +70,7 @@ pub enum Due {
     },
     /// `ReleasePool`
     Pool {
-        /// Which pool.
+        /// Which pool; empty while the request for it is under way, and if it was never answered.
         pool: String,
     },
     /// `DeleteNetwork`

@@ -9,7 +9,7 @@ use cni_types::{Attachment, CniError, Command, ErrorCode, Json};
 
 use super::key;
 use crate::config::{DriverConfig, Settings};
-use crate::drivers::{Waiting, controller};
+use crate::drivers::{Waiting, collect_pools, controller};
 use crate::error::ShimError;
 use crate::report;
 
@@ -132,9 +132,11 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
         Ok(collected) => collected.failures,
         Err(error) => return Err(error.into()),
     };
+    let pools = collect_pools(&settings.data_dir, settings.limits().total);
     let errors = failures
         .into_iter()
         .map(|failure| CniError::new(ErrorCode::DRIVER, failure))
+        .chain(pools.err())
         .chain(
             keys.iter()
                 .filter_map(|sandbox| key::remove_unused(controller.store(), sandbox).err()),

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::IpAddr;
 
-use cni_ipam::{Lease, LeaseDir, LockedStore, Store as _, StoreError};
+use cni_ipam::{LeaseDir, LockedStore, Store as _, StoreError};
 use cni_types::Attachment;
 
 use super::error::IpamError;
@@ -85,11 +85,6 @@ pub(super) fn owner(request: &RequestAddressRequest) -> Result<Attachment, IpamE
 /// The holders of whatever has been reserved for somebody of that name.
 pub(super) fn holders(name: &str) -> Result<[Attachment; 2], IpamError> {
     Ok([holder(name, FOR_ENDPOINT)?, holder(name, FOR_POOL)?])
-}
-
-/// Whether a lease is an endpoint's, which its container then names.
-pub(super) fn is_of_endpoint(lease: &Lease) -> bool {
-    lease.ifname.as_deref() == Some(FOR_ENDPOINT)
 }
 
 /// A lease has a container and an interface; ours have a name and what the address is for.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -62,40 +61,23 @@ impl DefaultIpam {
         Self::new(dir, host::subnets_in_use)
     }
 
-    /// Releases the addresses of a pool that were requested for others than the `valid` names, and
-    /// answers which they were. Gateways stay, and what was requested for nobody.
+    /// Releases the pools that are not valid, however often they have been requested, with their
+    /// addresses: a controller that ended between requesting a pool and remembering it has left one.
     ///
-    /// # Errors
-    /// There is no such pool name; the leases cannot be read or removed.
-    pub fn collect_addresses(
-        &self,
-        pool_id: &str,
-        valid: &BTreeSet<String>,
-        deadline: Instant,
-    ) -> Result<Vec<IpAddr>, CniError> {
-        let id = pool_id.parse()?;
-        let Some(mut locked) = self.records.lock_addresses_if_there(&id, deadline)? else {
-            return Ok(Vec::new());
-        };
-        let removed = locked.collect_garbage(|lease| {
-            !address::is_of_endpoint(lease) || valid.contains(&lease.container_id)
-        });
-        CniError::collect(removed.errors.into_iter().map(CniError::from))?;
-        Ok(removed.addresses)
-    }
-
-    /// Releases the pools that are none of `valid`, however often they have been requested, with
-    /// their addresses: a controller that ended between requesting a pool and remembering it has
-    /// left one.
+    /// `valid` tells the pools to keep. It is asked while nobody can request another one; `None`
+    /// is that somebody may be about to remember one, and then nothing is released.
     ///
     /// # Errors
     /// The pools cannot be read or removed.
     pub fn collect_pools(
         &self,
-        valid: &BTreeSet<String>,
+        valid: impl FnOnce() -> Result<Option<BTreeSet<String>>, CniError>,
         deadline: Instant,
     ) -> Result<(), CniError> {
         let _lock = self.records.lock(deadline)?;
+        let Some(valid) = valid()? else {
+            return Ok(());
+        };
         for record in self.records.all()? {
             let whole = record.whole();
             let is_valid = |part: &String| {
