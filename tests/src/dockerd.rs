@@ -40,17 +40,27 @@ struct Log(PathBuf);
 impl<'world> Dockerd<'world> {
     /// Starts it. Plugins are found as on a machine: by sockets in `/run/docker/plugins`.
     pub fn start(world: &'world World) -> Self {
+        Self::start_below(world, &world.dir().join("docker"), &["--debug"])
+    }
+
+    /// The same with its files below another directory, on a disk for example, and without a word
+    /// for each thing that it does.
+    pub fn start_quietly(world: &'world World, dir: &Path) -> Self {
+        Self::start_below(world, dir, &[])
+    }
+
+    fn start_below(world: &'world World, dir: &Path, more: &[&str]) -> Self {
         for tool in ["dockerd", "containerd", "runc"] {
             require(tool);
         }
-        let dir = world.dir().join("docker");
-        fs::create_dir_all(&dir).unwrap();
+        fs::create_dir_all(dir).unwrap();
         // dockerd keeps a key in /etc/docker, wherever its other files are.
         world.shadow("/etc");
         let (jail, cgroup, log) = (Jail::new(), Cgroup::new(), Log(dir.join("log")));
         let child = jail
             .command("dockerd")
-            .args(arguments(&dir, &cgroup))
+            .args(arguments(dir, &cgroup))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log.0).unwrap())
@@ -111,7 +121,6 @@ impl<'world> Dockerd<'world> {
 
 fn arguments(dir: &Path, cgroup: &Cgroup) -> Vec<String> {
     let fixed = [
-        "--debug",
         "--storage-driver=vfs",
         "--exec-opt=native.cgroupdriver=cgroupfs",
         "--iptables=false",
