@@ -11,8 +11,10 @@
 
 pub mod cgroup;
 pub mod cnm;
+pub mod conflist;
 pub mod containerd;
 pub mod cri;
+pub mod crowd;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;
@@ -23,5 +25,8 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod ports;
+pub mod published;
+pub mod sctp;
 pub mod shim;
 pub mod throughput;

@@ -4,10 +4,11 @@ use std::error::Error;
 use std::rc::Rc;
 
 use super::spec::Limits;
-use super::{Controller, requests};
+use super::{Controller, ControllerError, requests};
 use crate::driver::{IpamDriver, NetworkDriver};
 use crate::error::DriverError;
 use crate::sandbox::TakenOut;
+use crate::store::StoreError;
 use crate::store::record::{
     Debt, Debts, DriverRef, Due, EndpointRecord, LinkRecord, NetworkRecord,
 };
@@ -126,6 +127,7 @@ impl Controller {
         for debt in debts {
             let payment = match &debt.due {
                 Due::Link => self.pay_link(record, &mut taken_out),
+                Due::Key => self.pay_key(record),
                 due => judge(&debt, again, self.pay_driver(record, due, limits)),
             };
             let is_ipams = matches!(debt.due, Due::Address { .. });
@@ -164,7 +166,7 @@ impl Controller {
             Due::Leave => payers.network()?.leave(&request, by),
             Due::Endpoint => payers.network()?.delete_endpoint(&request, by),
             Due::Address { pool, address } => payers.address(pool, address, record.id.as_str()),
-            Due::Link | Due::Pool { .. } | Due::Network => Ok(()),
+            Due::Link | Due::Key | Due::Pool { .. } | Due::Network => Ok(()),
         }
     }
 
@@ -179,6 +181,31 @@ impl Controller {
             }
             Err(error) => Payment::Failed(in_words(&error)),
         }
+    }
+
+    fn pay_key(&self, record: &EndpointRecord) -> Payment {
+        let shared = self.has_other_with_key(record);
+        let removed = shared.map_err(ControllerError::from).and_then(|shared| {
+            if !shared {
+                self.sandboxes.remove_key(&record.sandbox.key)?;
+            }
+            Ok(())
+        });
+        removed.map_or_else(
+            |error| Payment::Failed(in_words(&error)),
+            |()| Payment::Done,
+        )
+    }
+
+    /// Whether another endpoint of the container is there, on whatever network.
+    pub(super) fn has_other_with_key(&self, record: &EndpointRecord) -> Result<bool, StoreError> {
+        for network in self.store.networks()?.into_iter().flatten() {
+            let mut others = self.store.endpoints(&network.id)?.into_iter().flatten();
+            if others.any(|it| it.sandbox.key == record.sandbox.key && it.id != record.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A link that its driver has left in the host's namespace is nothing without its endpoint.
@@ -208,7 +235,7 @@ impl Controller {
                     };
                     driver.delete_network(&request, limits.call())
                 }),
-                Due::Revoke | Due::Leave | Due::Link | Due::Endpoint => Ok(()),
+                Due::Revoke | Due::Leave | Due::Link | Due::Endpoint | Due::Key => Ok(()),
             };
             // There is no second chance to hear that it is gone already.
             match judge(&debt, true, answer) {
@@ -226,6 +253,12 @@ impl Controller {
 }
 
 impl Unpaid {
+    /// All of it.
+    pub(super) fn into_words(self) -> Vec<String> {
+        let down = self.down.as_ref().map(|error| in_words(error));
+        self.failures.into_iter().chain(down).collect()
+    }
+
     fn fail(&mut self, owed: &mut Debts, due: &Due, why: String) {
         owed.fail(due, &why);
         self.failures.push(why);

@@ -67,6 +67,22 @@ impl Joining<'_> {
         }
     }
 
+    /// The record is there from now on, and the path that the driver will be told.
+    pub(super) fn begin(&mut self) -> Outcome<()> {
+        let Some(key) = &self.spec.sandbox.key else {
+            return self.save();
+        };
+        self.record.sandbox.key.clone_from(key);
+        self.record.owed.incur(Due::Key);
+        self.save()?;
+        let made = self
+            .controller
+            .sandboxes
+            .make_key(key, &self.record.sandbox.path);
+        // One that leads somewhere else is not ours to remove.
+        made.or_else(|error| self.abandon(&[Due::Key], error))
+    }
+
     /// Addresses and hardware address, as far as they do not come from the network driver.
     pub(super) fn address(&mut self, network: &NetworkRecord, _lock: &Lock) -> Outcome<()> {
         let mac = match self.spec.mac {

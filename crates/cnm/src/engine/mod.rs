@@ -177,18 +177,22 @@ impl Engine {
         Ok(networks)
     }
 
-    /// Whether any container is on a network, or will be when it is started.
+    /// The ids of all containers that are on a network, or will be when they are started.
     ///
     /// # Errors
     /// The call failed.
-    pub fn is_used(&self, network: &Network, deadline: Instant) -> Result<bool, EngineError> {
+    pub fn containers_on(
+        &self,
+        network: &Network,
+        deadline: Instant,
+    ) -> Result<Vec<String>, EngineError> {
         // A container that does not run knows the network only by its name.
         let either = [&network.id, &network.name];
         let filters = serde_json::json!({ "network": either }).to_string();
         let path = format!("/containers/json?all=1&filters={}", encode(&filters));
         let listed: Result<Vec<Listed>, _> = self.get(&path, deadline);
         listed
-            .map(|listed| !listed.is_empty())
+            .map(|listed| listed.into_iter().map(|one| one.id).collect())
             .map_err(|failure| failure.during(Operation::ListContainers, network.name.clone()))
     }
 

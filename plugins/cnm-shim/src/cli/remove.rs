@@ -12,7 +12,6 @@ use super::report::{Report, told};
 use super::words::{
     attachment, lease, left_of_connection, left_of_endpoint, left_of_network, line,
 };
-use crate::driver::remove_key;
 use crate::engine::{Connection, forget_seen, remove_seen};
 
 type Outcome = anyhow::Result<Report>;
@@ -60,7 +59,6 @@ pub(super) fn endpoint(context: &Context, args: &EndpointArgs) -> Outcome {
             } else {
                 remove_endpoint(context, record)?
             };
-            remove_key(context.store(), sandbox)?;
             Ok(report)
         }
         Some(Thing::Connection(connection)) => {

@@ -6,7 +6,7 @@ use cni_cnm::store::record::{AttachmentRecord, Debts, Due, EndpointRecord, Netwo
 use cni_types::{CniError, ToCniError};
 
 use super::inventory::{KnownConnection, KnownEndpoint, Life};
-use crate::engine::Connection;
+use crate::engine::{Connection, Stage};
 
 /// Adds a line.
 pub(super) fn line(text: &mut String, line: fmt::Arguments<'_>) {
@@ -48,7 +48,7 @@ pub(super) fn endpoint_state(endpoint: &KnownEndpoint) -> String {
 
 /// Whether a container is connected as it should be.
 pub(super) fn connection_state(connection: &KnownConnection) -> String {
-    let done = connection.record.whole;
+    let done = connection.record.stage == Stage::Whole;
     state((!done).then_some("half done"), connection.sandbox)
 }
 
@@ -81,6 +81,7 @@ pub(super) fn due(due: &Due) -> String {
         Due::Leave => "Leave".to_owned(),
         Due::Link => "take the link out".to_owned(),
         Due::Endpoint => "DeleteEndpoint".to_owned(),
+        Due::Key => "remove the path that the driver was told".to_owned(),
         Due::Address { address, .. } if address.is_empty() => {
             "ReleaseAddress of an unknown address".to_owned()
         }
@@ -106,9 +107,11 @@ pub(super) fn failure(owed: &Debts) -> String {
 pub(super) fn left_of_endpoint(record: &EndpointRecord) -> Vec<String> {
     let calls = |of_ipam: bool| -> Vec<String> {
         let owed = record.owed.iter().map(|debt| &debt.due);
-        owed.filter(|due| **due != Due::Link && matches!(due, Due::Address { .. }) == of_ipam)
-            .map(due)
-            .collect()
+        owed.filter(|due| {
+            !matches!(due, Due::Link | Due::Key) && matches!(due, Due::Address { .. }) == of_ipam
+        })
+        .map(due)
+        .collect()
     };
     let mut left = Vec::new();
     let with_driver = calls(false);

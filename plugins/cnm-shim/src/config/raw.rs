@@ -47,6 +47,8 @@ pub(super) struct Conf {
 /// What a removal needs; whatever is wrong with it, there is a default.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RemovalConf {
+    pub(super) r#type: String,
+    pub(super) backend: String,
     pub(super) network: String,
     pub(super) data_dir: String,
     pub(super) timeout: Json,
@@ -68,6 +70,8 @@ impl RemovalConf {
         };
         let flag = |key| matches!(config.get(key), Some(Json::Bool(true)));
         Self {
+            r#type: text("type"),
+            backend: text("backend"),
             network: text("network"),
             data_dir: text("dataDir"),
             timeout: config.get("timeout").cloned().unwrap_or_default(),

@@ -7,7 +7,7 @@ use cni_netlink::NetNs;
 use cni_plugin::AttachmentRequest;
 use cni_types::{CniError, CniResult, IfName};
 
-use super::record::{Connection, Connections};
+use super::record::{Connection, Connections, Stage};
 use super::{open_at, remove};
 use crate::compare::compare;
 use crate::config::{EngineConfig, Settings};
@@ -25,7 +25,7 @@ pub(crate) fn check(
     let connection = Connections::new(&settings.data_dir)
         .load(attachment)?
         .ok_or_else(|| ShimError::NoEndpoint(attachment.clone()))?;
-    if !connection.whole {
+    if connection.stage != Stage::Whole {
         return Err(ShimError::HalfDone(attachment.clone()).into());
     }
     let mut errors = compare_container(request, &result, &connection)?;

@@ -50,7 +50,12 @@ fn remove_networks(
     };
     let remove = |id: &str, name: &str| -> Result<(), CniError> {
         let _lock = connections.lock_network(name, limits.total)?;
-        Ok(network::remove_unused(&engine, id, of, limits.join())?)
+        Ok(network::remove_unused(
+            &engine,
+            id,
+            (of, ""),
+            limits.join(),
+        )?)
     };
     let outcomes = made
         .iter()

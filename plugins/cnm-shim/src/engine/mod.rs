@@ -24,7 +24,7 @@ pub(crate) use self::add::add;
 pub(crate) use self::check::check;
 pub(crate) use self::collect::{collect, status};
 pub(crate) use self::mend::{connections, forget_seen, ping, remove_seen};
-pub(crate) use self::record::Connection;
+pub(crate) use self::record::{Connection, Stage};
 pub(crate) use self::remove::remove;
 use crate::config::Settings;
 

@@ -150,7 +150,7 @@ pub(in crate::cli) fn connect(inventory: &mut Inventory) {
     let record = serde_json::json!({
         "attachment": {"network": "pods", "containerId": LONG, "ifname": "eth0"},
         "engine": "unix:///var/run/docker.sock", "container": LONG, "network": "fe7f",
-        "networkName": "frontend", "endpoint": "77aa", "whole": true,
+        "networkName": "frontend", "endpoint": "77aa", "stage": "whole", "containerName": "c",
         "sandbox": {"path": "/proc/77/ns/net", "key": "", "dev": 4, "inode": 9},
     });
     inventory.connections.push(KnownConnection {
