@@ -47,16 +47,25 @@ struct Log(PathBuf);
 impl<'world> Dockerd<'world> {
     /// Starts it. Plugins are found as on a machine: by sockets in `/run/docker/plugins`.
     pub fn start(world: &'world World) -> Self {
+        Self::start_below(world, &world.dir().join("docker"), &["--debug"])
+    }
+
+    /// The same with its files below another directory, on a disk for example, and without a word
+    /// for each thing that it does.
+    pub fn start_quietly(world: &'world World, dir: &Path) -> Self {
+        Self::start_below(world, dir, &[])
+    }
+
+    fn start_below(world: &'world World, dir: &Path, more: &[&str]) -> Self {
         for tool in ["dockerd", "containerd", "runc"] {
             require(tool);
         }
-        let dir = world.dir().join("docker");
-        fs::create_dir_all(&dir).unwrap();
+        fs::create_dir_all(dir).unwrap();
         // dockerd keeps a key in /etc/docker, wherever its other files are.
         world.shadow("/etc");
         let (jail, cgroup, log) = (Jail::new(), Cgroup::new(), Log(dir.join("log")));
         File::create(&log.0).unwrap();
-        let arguments = arguments(&dir, &cgroup);
+        let arguments = arguments(dir, &cgroup, more);
         let child = run(&jail, &arguments, &log);
         let engine = Engine::at(Path::new(SOCKET));
         let dockerd = Self {
@@ -153,9 +162,8 @@ fn run(jail: &Jail, arguments: &[String], log: &Log) -> Child {
     command.spawn().unwrap()
 }
 
-fn arguments(dir: &Path, cgroup: &Cgroup) -> Vec<String> {
+fn arguments(dir: &Path, cgroup: &Cgroup, more: &[&str]) -> Vec<String> {
     let fixed = [
-        "--debug",
         "--storage-driver=vfs",
         "--exec-opt=native.cgroupdriver=cgroupfs",
         "--iptables=false",
@@ -164,7 +172,8 @@ fn arguments(dir: &Path, cgroup: &Cgroup) -> Vec<String> {
         // Names of sandboxes are then as everywhere: /var/run/docker/netns/...
         "--exec-root=/var/run/docker",
     ];
-    let mut all: Vec<String> = fixed.map(str::to_owned).into();
+    let all = fixed.iter().chain(more);
+    let mut all: Vec<String> = all.map(ToString::to_string).collect();
     all.push(format!("--pidfile={PID_FILE}"));
     all.push(format!("--host=unix://{SOCKET}"));
     all.push(format!("--data-root={}", dir.join("data").display()));

@@ -1,6 +1,6 @@
 //! What is needed to take things down, too: it is read out of any config.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_cnm::controller::spec::Limits;
@@ -41,6 +41,21 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of a person, who has no config.
+    pub(crate) fn by_hand(data_dir: &Path, timeout: Duration) -> Self {
+        Self {
+            network: String::new(),
+            data_dir: data_dir.to_owned(),
+            timeout,
+            engine_socket: None,
+            leak_when_down: false,
+            strict_delete: false,
+            force_delete: false,
+            remove_network: false,
+            driver: DriverRef::named(""),
+        }
+    }
+
     /// Reads them; what is wrong counts as not written.
     pub(crate) fn read(config: &Json, name: &NetworkName) -> Self {
         let conf = RemovalConf::read(config);

@@ -20,46 +20,46 @@ use serde::{Deserialize, Serialize};
 /// A container that was connected to a network, or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Connection {
-    pub(super) attachment: AttachmentRecord,
+pub(crate) struct Connection {
+    pub(crate) attachment: AttachmentRecord,
     /// Where Docker listens.
-    pub(super) engine: String,
+    pub(crate) engine: String,
     /// Docker's id of the container.
-    pub(super) container: String,
+    pub(crate) container: String,
     /// How people know it.
-    pub(super) container_name: String,
+    pub(crate) container_name: String,
     /// Docker's id of the network.
-    pub(super) network: String,
-    pub(super) network_name: String,
+    pub(crate) network: String,
+    pub(crate) network_name: String,
     /// Whether the network was made for it, and goes with it if it is never whole.
     #[serde(default)]
-    pub(super) made_network: bool,
+    pub(crate) made_network: bool,
     /// Whether the container was on `none`, to which it goes back.
     #[serde(default)]
-    pub(super) was_on_none: bool,
+    pub(crate) was_on_none: bool,
     /// The container's namespace.
     #[serde(default)]
-    pub(super) sandbox: SandboxRecord,
+    pub(crate) sandbox: SandboxRecord,
     /// Docker's id of the sandbox: another one is of another run of the container.
     #[serde(default)]
-    pub(super) sandbox_id: String,
+    pub(crate) sandbox_id: String,
     /// Docker's id of the endpoint; empty until it has told.
     #[serde(default)]
-    pub(super) endpoint: String,
+    pub(crate) endpoint: String,
     /// The link in the sandbox. Docker knows it by `srcName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) link: Option<LinkRecord>,
+    pub(crate) link: Option<LinkRecord>,
     /// Whether Docker finds the link by an alternative name.
     #[serde(default)]
-    pub(super) keeps_old_name: bool,
+    pub(crate) keeps_old_name: bool,
     #[serde(default)]
-    pub(super) stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Docker is about to be asked, or a removal has begun.
     #[default]
     Partial,

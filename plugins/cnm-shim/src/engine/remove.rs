@@ -4,7 +4,7 @@ use cni_cnm::controller::spec::Limits;
 use cni_cnm::engine::{Container, EndpointConfig, Engine, EngineError};
 use cni_cnm::http::Patience;
 use cni_cnm::sandbox::{Kernel, LeftInside, Sandboxes};
-use cni_cnm::store::StoreError;
+use cni_cnm::store::{Lock, StoreError};
 use cni_plugin::DelRequest;
 use cni_types::{Attachment, CniError, NetworkName};
 
@@ -30,8 +30,18 @@ pub(super) fn remove_one(
     attachment: &Attachment,
     settings: &Settings,
 ) -> Result<(), CniError> {
+    let lock = connections.lock(attachment, settings.limits().total)?;
+    remove_locked(connections, attachment, settings, &lock)
+}
+
+/// The same for whoever holds its lock.
+pub(super) fn remove_locked(
+    connections: &Connections,
+    attachment: &Attachment,
+    settings: &Settings,
+    _lock: &Lock,
+) -> Result<(), CniError> {
     let limits = settings.limits();
-    let _lock = connections.lock(attachment, limits.total)?;
     let Some(mut connection) = load(connections, attachment)? else {
         return Ok(());
     };
