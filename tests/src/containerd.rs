@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cni_testkit::{World, require, wait_for};
+use cni_testkit::{Netns, World, require, wait_for};
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
@@ -74,7 +74,16 @@ impl Containerd {
             name: name.into(),
             attempt,
             cgroup_parent: self.cgroup.parent(),
+            ports: Vec::new(),
+            annotations: Vec::new(),
         }
+    }
+
+    /// The network namespace of a running pod, at `/run/netns/<name>` outside as well.
+    pub fn netns(&self, world: &World, name: &str, id: &str) -> Netns {
+        let pid = self.cri.pod_pid(id).unwrap().to_string();
+        let proc = self.jail.as_ref().unwrap().proc();
+        world.adopt(name, &proc.join(pid).join("ns/net"))
     }
 
     /// Where its network configurations are.

@@ -10,12 +10,16 @@
 )]
 
 pub mod cgroup;
+pub mod chain;
 pub mod cnm;
+pub mod conflist;
 pub mod containerd;
 pub mod cri;
+pub mod crowd;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;
+pub mod firewalld;
 pub mod http;
 pub mod image;
 pub mod jail;
@@ -23,5 +27,8 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod podman;
+pub mod ports;
+pub mod published;
+pub mod sctp;
 pub mod shim;
 pub mod throughput;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cni_testkit::{World, require};
+use cni_testkit::{Netns, World, require};
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
@@ -86,6 +86,19 @@ impl Podman {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The network namespace of a running container.
+    pub fn netns(&self, world: &World, container: &str) -> Netns {
+        let pid = self.ok(&["inspect", "--format", "{{.State.Pid}}", container]);
+        let namespace = self.jail.proc().join(pid.trim()).join("ns/net");
+        world.adopt(container, &namespace)
+    }
+
+    /// The network configuration list that podman has written for one of its networks.
+    pub fn conflist(&self, network: &str) -> Value {
+        let file = self.dir.join(format!("net.d/{network}.conflist"));
+        serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
     }
 
     /// A container's attachment to a network, as `podman inspect` tells it.

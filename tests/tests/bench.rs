@@ -40,6 +40,37 @@ fn a_row_for_each_operation_with_all_figures() {
     }
 }
 
+/// Against a real dockerd, and with a driver that both use.
+#[test]
+fn docker_and_the_shim_do_the_same() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--pairs", "2", "cnm"])
+        .env("TENON_BIN_DIR", Suite::ours().bin_dir())
+        .env("TENON_REFERENCE_DIR", Suite::reference().bin_dir())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("Docker 20.10"), "{stdout}");
+    for what in [
+        "remote driver; Docker by its API",
+        "the same without the driver's own time",
+        "remote driver; Docker by its client",
+        "built-in bridge; Docker by its API",
+        "built-in bridge; Docker by its client",
+    ] {
+        for command in ["ADD", "DEL"] {
+            let [time] = rows(&stdout, &format!("{command} {what}"))
+                .try_into()
+                .unwrap();
+            let milliseconds = |cell: &String| cell.parse::<f64>().unwrap();
+            let times: Vec<f64> = time[1..5].iter().map(milliseconds).collect();
+            assert!(times.iter().all(|ms| *ms > 0.0), "{time:?}");
+        }
+    }
+}
+
 /// The cells of each row of `operation`.
 fn rows(tables: &str, operation: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| {

@@ -11,7 +11,11 @@ use std::time::Duration;
 use cni_testkit::{Suite, World, conf, wait_for};
 use serde_json::{Value, json};
 use tenon_tests::containerd::Containerd;
+use tenon_tests::cri::Pod;
 use tenon_tests::image;
+use tenon_tests::limits::{Look, ifbs};
+use tenon_tests::ports::{self, HOST, Listener, OUTSIDE, PROTOCOLS};
+use tenon_tests::throughput::{assert_rate, measure};
 
 const V4: &str = "10.66.0.0/24";
 const V6: &str = "fd66::/64";
@@ -23,6 +27,8 @@ cni_testkit::suites! {
     pods_reach_each_other_and_restart => |suite| pods_reach_each_other(suite);
     a_pod_without_an_address_fails_whole => |suite| pod_without_an_address(suite);
     a_pod_whose_namespace_is_lost_leaves_nothing => |suite| pod_whose_namespace_is_lost(suite);
+    a_pod_has_ports_and_limits => |suite| pod_with_ports_and_limits(suite);
+    ports_and_limits_go_without_a_namespace => |suite| ports_and_limits_without_namespace(suite);
 }
 
 /// A bridge with masquerading: what a conflist for containerd usually has.
@@ -67,13 +73,18 @@ fn pod_comes_and_goes(suite: &Suite, version: &str, subnets: &[&str]) {
 }
 
 fn stop_and_remove_twice(containerd: &Containerd, id: &str) {
+    stop_and_remove_twice_of(containerd, id, 0);
+}
+
+/// Of some pods, `others` of which stay.
+fn stop_and_remove_twice_of(containerd: &Containerd, id: &str, others: usize) {
     let cri = containerd.cri();
     cri.stop_pod(id).unwrap();
     cri.stop_pod(id).unwrap();
     assert!(!cri.pod_status(id).unwrap().ready);
     cri.remove_pod(id).unwrap();
     cri.remove_pod(id).unwrap();
-    assert!(cri.pods().unwrap().is_empty());
+    assert_eq!(cri.pods().unwrap().len(), others);
 }
 
 /// The bridge, its gateway address and the index of the last lease stay by design; a name, an
@@ -192,5 +203,94 @@ fn pod_whose_namespace_is_lost(suite: &Suite) {
         assert_ne!(traces(&world, &id, &ips), Vec::<String>::new());
     } else {
         assert_nothing_left(&world, &id, &ips);
+    }
+}
+
+/// Bits per second, as [`limited`] asks for them.
+const INGRESS: u32 = 100_000_000;
+const EGRESS: u32 = 150_000_000;
+
+/// containerd asks for bursts of 2^32 bits: 512 MiB. And what queues hold besides.
+const BURST: usize = (512 << 20) + (4 << 20);
+
+/// What a conflist for Kubernetes chains behind its bridge.
+fn chained(world: &World) -> Value {
+    let portmap = conf::plugin("1.0.0", "portmap");
+    let bandwidth = conf::plugin("1.0.0", "bandwidth");
+    let keys = json!({"ipMasq": true, "hairpinMode": true});
+    let ipam = conf::host_local(world, &[V4, V6]);
+    conf::list(
+        "1.0.0",
+        &[
+            conf::bridge("1.0.0").with(keys).ipam(ipam),
+            portmap.with(json!({"capabilities": {"portMappings": true}})),
+            bandwidth.with(json!({"capabilities": {"bandwidth": true}})),
+        ],
+    )
+}
+
+/// A pod whose containers have a `hostPort`, and whose manifest has kubelet's annotations.
+fn limited(containerd: &Containerd) -> Pod {
+    Pod {
+        ports: PROTOCOLS.map(|protocol| (protocol, 8080, 80)).to_vec(),
+        annotations: vec![
+            ("kubernetes.io/ingress-bandwidth", "100M"),
+            ("kubernetes.io/egress-bandwidth", "150M"),
+        ],
+        ..containerd.pod("limited", 0)
+    }
+}
+
+fn pod_with_ports_and_limits(suite: &Suite) {
+    let world = World::new();
+    let outside = ports::outside(&world);
+    let containerd = Containerd::start(&world, suite.bin_dir(), &chained(&world));
+    let cri = containerd.cri();
+    let neighbour = cri.run_pod(&containerd.pod("neighbour", 0)).unwrap();
+    let beside = containerd.netns(&world, "neighbour", &neighbour);
+    let before = Look::at(&world);
+
+    let id = cri.run_pod(&limited(&containerd)).unwrap();
+    let ips = cri.pod_status(&id).unwrap().ips;
+    let pod = containerd.netns(&world, "limited", &id);
+    let listener = Listener::new(&pod, 80);
+    for (host, own) in HOST.iter().zip(OUTSIDE) {
+        let at = format!("{host}:8080");
+        assert_eq!(listener.sees_both(&outside, &at), own);
+        for inside in [world.host(), &pod, &beside] {
+            listener.sees_both(inside, &at);
+        }
+    }
+    listener.sees_both(world.host(), "127.0.0.1:8080");
+    assert_rate(INGRESS, || measure(world.host(), &pod, &ips[0], BURST));
+    assert_rate(EGRESS, || measure(&pod, world.host(), "192.0.2.1", BURST));
+
+    stop_and_remove_twice_of(&containerd, &id, 1);
+    listener.sees_nobody("tcp", &outside, "192.0.2.1:8080");
+    assert_eq!(ifbs(world.host()), Vec::<String>::new());
+    assert_eq!(traces(&world, &id, &ips), Vec::<String>::new());
+    if !suite.is_reference() {
+        // The reference keeps its shared chains, and `route_localnet`.
+        before.assert_unchanged(&Look::at(&world));
+    }
+}
+
+/// As [`pod_whose_namespace_is_lost`].
+fn ports_and_limits_without_namespace(suite: &Suite) {
+    let world = World::new();
+    let containerd = Containerd::start(&world, suite.bin_dir(), &chained(&world));
+    let cri = containerd.cri();
+    let id = cri.run_pod(&limited(&containerd)).unwrap();
+    let ips = cri.pod_status(&id).unwrap().ips;
+    assert_eq!(ifbs(world.host()).len(), 1);
+    containerd.lose_namespaces();
+    cri.stop_pod(&id).unwrap();
+    cri.remove_pod(&id).unwrap();
+    wait_for("the pod's end", Duration::from_secs(10), || {
+        veths(&world).is_empty()
+    });
+    if !suite.is_reference() {
+        assert_nothing_left(&world, &id, &ips);
+        assert_eq!(world.host().command("nft", &["list", "ruleset"]), "");
     }
 }

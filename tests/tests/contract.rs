@@ -8,9 +8,18 @@
 use cni_testkit::{ALL_VERSIONS, Conf, Netns, Runner, Suite, World, conf};
 use serde_json::{Value, json};
 use tenon_tests::differences::differs;
+use tenon_tests::limits::Pair;
 use tenon_tests::network::{Network, cidrs};
 
-const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "tuning"];
+const PLUGINS: [&str; 7] = [
+    "bridge",
+    "host-local",
+    "loopback",
+    "portmap",
+    "firewall",
+    "bandwidth",
+    "tuning",
+];
 const VERSION: &str = "1.0.0";
 
 cni_testkit::suites! {
@@ -37,10 +46,19 @@ cni_testkit::suites! {
 /// A config with which every command of the plugin works.
 fn conf_of(world: &World, plugin: &str, version: &str) -> Conf {
     let ipam = conf::host_local(world, &["10.82.0.0/24", "fd82::/64"]);
+    let chained = || conf::plugin(version, plugin).prev_result(&result_before());
     match plugin {
         "bridge" => conf::bridge(version).ipam(ipam),
         "host-local" => conf::plugin(version, "host-local").ipam(ipam),
-        "tuning" => conf::plugin(version, "tuning").prev_result(&result_before()),
+        "portmap" => {
+            let port = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"});
+            chained().with(json!({"runtimeConfig": {"portMappings": [port]}}))
+        }
+        "bandwidth" => chained().with(json!({
+            "ingressRate": 8_000_000, "ingressBurst": 1_000_000,
+            "egressRate": 8_000_000, "egressBurst": 1_000_000,
+        })),
+        "firewall" | "tuning" => chained(),
         other => conf::plugin(version, other),
     }
 }
@@ -49,8 +67,12 @@ fn conf_of(world: &World, plugin: &str, version: &str) -> Conf {
 /// config's, and it has the keys of all versions.
 fn result_before() -> Value {
     json!({
+        "interfaces": [
+            {"name": "veth00000001"},
+            {"name": "eth0", "sandbox": "/run/netns/c1"},
+        ],
         "ip4": {"ip": "10.82.0.2/24"},
-        "ips": [{"version": "4", "address": "10.82.0.2/24"}],
+        "ips": [{"version": "4", "address": "10.82.0.2/24", "interface": 1}],
     })
 }
 
@@ -74,12 +96,22 @@ fn each_plugin(test: impl Fn(&World, &Netns, &str)) {
     for plugin in PLUGINS {
         let world = World::new();
         let c1 = world.container("c1");
+        if plugin == "bandwidth" {
+            // Limits are of a link that is there: the one of `result_before`.
+            Pair::new(&world, &c1, "eth0", 1);
+        }
         test(&world, &c1, plugin);
     }
 }
 
-fn known_versions(suite: &Suite) -> Vec<&'static str> {
+fn known_versions(suite: &Suite, plugin: &str) -> Vec<&'static str> {
     let mut versions = ALL_VERSIONS.to_vec();
+    let first = match plugin {
+        "bandwidth" => "0.3.0",
+        "firewall" => "0.4.0",
+        _ => "0.1.0",
+    };
+    versions.retain(|version| *version >= first);
     if differs(suite, "version-1.1.0") {
         versions.pop();
     }
@@ -103,7 +135,7 @@ fn about(suite: &Suite) {
             lines[0].starts_with(&format!("CNI {plugin} plugin v")),
             "{outcome}"
         );
-        let versions = known_versions(suite).join(", ");
+        let versions = known_versions(suite, plugin).join(", ");
         assert_eq!(
             lines[1],
             format!("CNI protocol versions supported: {versions}")
@@ -112,8 +144,8 @@ fn about(suite: &Suite) {
 }
 
 fn version(suite: &Suite) {
-    let versions = known_versions(suite);
     each_plugin(|_, _, plugin| {
+        let versions = known_versions(suite, plugin);
         for stdin in ["", r#"{"cniVersion": "0.2.0"}"#, "rubbish"] {
             let call = suite.plugin(plugin).command("VERSION").stdin(stdin);
             let outcome = call.run().expect_ok();
@@ -273,6 +305,15 @@ fn unknown_versions(suite: &Suite) {
             let call = call(suite, world, plugin, "ADD", c1).conf(&conf);
             assert_error(&call.run(), 1, "incompatible CNI versions");
         }
+        let known = known_versions(suite, plugin);
+        for version in ALL_VERSIONS
+            .iter()
+            .filter(|version| !known.contains(version))
+        {
+            let conf = conf_of(world, plugin, version);
+            let call = call(suite, world, plugin, "ADD", c1).conf(&conf);
+            assert_error(&call.run(), 1, "incompatible CNI versions");
+        }
         let conf = conf_of(world, plugin, VERSION).with(json!({"cniVersion": 1.0}));
         let call = call(suite, world, plugin, "ADD", c1).conf(&conf);
         assert_error(&call.run(), 6, "");
@@ -283,10 +324,14 @@ fn unknown_versions(suite: &Suite) {
 fn no_version(suite: &Suite) {
     each_plugin(|world, c1, plugin| {
         for conf in [
-            conf_of(world, plugin, VERSION).without("cniVersion"),
+            conf_of(world, plugin, "").without("cniVersion"),
             conf_of(world, plugin, ""),
         ] {
             let added = call(suite, world, plugin, "ADD", c1).conf(&conf).run();
+            if known_versions(suite, plugin)[0] != ALL_VERSIONS[0] {
+                assert_error(&added, 1, "incompatible CNI versions");
+                continue;
+            }
             let result = added.expect_ok().json();
             if !(plugin == "loopback" && differs(suite, "loopback-old-results")) {
                 assert!(result["ip4"]["ip"].is_string(), "{result}");
@@ -299,43 +344,48 @@ fn no_version(suite: &Suite) {
 
 /// Every plugin × every version × {ADD, CHECK, DEL, DEL again, GC, STATUS, VERSION}.
 fn matrix(suite: &Suite) {
-    for version in known_versions(suite) {
+    for version in ALL_VERSIONS {
         each_plugin(|world, c1, plugin| {
-            let conf = conf_of(world, plugin, version);
-            let run = |command: &str, conf: &Conf| {
-                let call = suite.plugin(plugin).command(command).conf(conf);
-                call.attachment("c1", c1, ifname(plugin)).run()
-            };
-            let result = run("ADD", &conf).expect_ok().json();
-            assert_eq!(result["cniVersion"], version);
-            let with_result = conf.clone().prev_result(&result);
-            if version >= "0.4.0" {
-                run("CHECK", &with_result).expect_silent_ok();
+            if known_versions(suite, plugin).contains(&version) {
+                commands(suite, world, c1, (plugin, version));
             }
-            let given = if version >= "0.4.0" {
-                &with_result
-            } else {
-                &conf
-            };
-            if version >= "1.1.0" {
-                run("STATUS", &conf).expect_silent_ok();
-                let valid = conf.clone().valid_attachments(&[("c1", ifname(plugin))]);
-                run("GC", &valid).expect_silent_ok();
-                run("CHECK", &with_result).expect_silent_ok();
-            }
-            run("DEL", given).expect_silent_ok();
-            run("DEL", given).expect_silent_ok();
-            if version >= "1.1.0" {
-                run("GC", &conf.clone().valid_attachments(&[])).expect_silent_ok();
-            }
-            run("VERSION", given).expect_ok();
-            let left = world.snapshot().without("last_reserved_ip");
-            assert_eq!(
-                left.naming(&["c1", "10.82.0.2", "fd82::2"]),
-                Vec::<&str>::new()
-            );
         });
     }
+}
+
+fn commands(suite: &Suite, world: &World, c1: &Netns, (plugin, version): (&str, &str)) {
+    let conf = conf_of(world, plugin, version);
+    let run = |command: &str, conf: &Conf| {
+        let call = suite.plugin(plugin).command(command).conf(conf);
+        call.attachment("c1", c1, ifname(plugin)).run()
+    };
+    let result = run("ADD", &conf).expect_ok().json();
+    assert_eq!(result["cniVersion"], version);
+    let with_result = conf.clone().prev_result(&result);
+    let checks = version >= "0.4.0" && !(plugin == "portmap" && differs(suite, "check-ports"));
+    if checks {
+        run("CHECK", &with_result).expect_silent_ok();
+    }
+    let given = if version >= "0.4.0" {
+        &with_result
+    } else {
+        &conf
+    };
+    if version >= "1.1.0" {
+        run("STATUS", &conf).expect_silent_ok();
+        let valid = conf.clone().valid_attachments(&[("c1", ifname(plugin))]);
+        run("GC", &valid).expect_silent_ok();
+        run("CHECK", &with_result).expect_silent_ok();
+    }
+    run("DEL", given).expect_silent_ok();
+    run("DEL", given).expect_silent_ok();
+    if version >= "1.1.0" {
+        run("GC", &conf.clone().valid_attachments(&[])).expect_silent_ok();
+    }
+    run("VERSION", given).expect_ok();
+    let left = world.snapshot().without("last_reserved_ip");
+    let named = left.naming(&["c1", "10.82.0.2", "fd82::2", "8080"]);
+    assert_eq!(named, Vec::<&str>::new(), "{plugin} {version}");
 }
 
 fn early_commands(suite: &Suite) {
@@ -345,7 +395,7 @@ fn early_commands(suite: &Suite) {
         &["GC", "STATUS"]
     };
     each_plugin(|world, c1, plugin| {
-        for version in known_versions(suite) {
+        for version in known_versions(suite, plugin) {
             let conf = conf_of(world, plugin, version);
             let mut early = Vec::new();
             if version < "0.4.0" {
@@ -374,6 +424,10 @@ fn own_namespace(suite: &Suite) {
     for own in ["/run/netns/host", "/proc/self/ns/net"] {
         each_plugin(|world, c1, plugin| {
             if differs(suite, "own-namespace") {
+                if plugin == "bandwidth" {
+                    // Nothing there is called as the container's interface.
+                    return;
+                }
                 call(suite, world, plugin, "ADD", c1)
                     .netns(own)
                     .run()
@@ -462,6 +516,13 @@ fn wrong_types(suite: &Suite) {
         ("bridge", json!({"bridge": 7})),
         ("bridge", json!({"ipam": "host-local"})),
         ("bridge", json!({"runtimeConfig": []})),
+        ("portmap", json!({"snat": "yes"})),
+        ("portmap", json!({"conditionsV4": "-s 10.0.0.0/8"})),
+        ("portmap", json!({"conditionsV4": "-i"})),
+        ("portmap", json!({"runtimeConfig": {"portMappings": {}}})),
+        ("firewall", json!({"backend": 7})),
+        ("firewall", json!({"ingressPolicy": ["same-bridge"]})),
+        ("bandwidth", json!({"ingressRate": "8000000"})),
         (
             "host-local",
             json!({"ipam": {"type": "host-local", "ranges": {}}}),
@@ -517,7 +578,7 @@ fn cni_args(suite: &Suite) {
 }
 
 fn result_shapes(suite: &Suite) {
-    for version in known_versions(suite) {
+    for version in known_versions(suite, "bridge") {
         let world = World::new();
         let c1 = world.container("c1");
         let conf = conf_of(&world, "bridge", version).with_ipam(json!({

@@ -18,7 +18,7 @@ pub(crate) enum ShimError {
     NoPrevResult,
     #[error("check {what}: {found}")]
     Mismatch { what: String, found: String },
-    #[error("the driver could not remove everything of {attachment}")]
+    #[error("not everything of {attachment} could be taken back")]
     Refused {
         attachment: Attachment,
         notes: String,

@@ -7,6 +7,7 @@ mod wire;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
 
@@ -26,6 +27,10 @@ pub struct Pod {
     pub attempt: u32,
     /// The control group it belongs under.
     pub cgroup_parent: String,
+    /// Ports of the host that lead to it: protocol (`tcp`, `udp`), host port, its own port.
+    pub ports: Vec<(&'static str, u16, u16)>,
+    /// Annotations as in its manifest, e.g. `kubernetes.io/egress-bandwidth`.
+    pub annotations: Vec<(&'static str, &'static str)>,
 }
 
 /// What `PodSandboxStatus` tells.
@@ -85,7 +90,7 @@ impl Cri {
 
     /// `PodSandboxStatus`.
     pub fn pod_status(&self, id: &str) -> Result<PodStatus, String> {
-        let reply: wire::PodSandboxStatusResponse = self.call("PodSandboxStatus", sandbox(id))?;
+        let reply = self.status(id, false)?;
         let status = reply.status.ok_or("no status")?;
         let network = status.network.unwrap_or_default();
         let more = network.additional_ips.into_iter().map(|ip| ip.ip);
@@ -97,6 +102,16 @@ impl Cri {
             ready: status.state == 0,
             ips,
         })
+    }
+
+    /// The id of a sandbox's first process, as the runtime counts processes.
+    pub fn pod_pid(&self, id: &str) -> Result<u64, String> {
+        let reply = self.status(id, true)?;
+        let info = reply.info.get("info").ok_or("no info")?;
+        let info: Value = serde_json::from_str(info).map_err(text)?;
+        info["pid"]
+            .as_u64()
+            .ok_or_else(|| format!("no pid: {info}"))
     }
 
     /// The ids of all sandboxes, stopped ones too.
@@ -164,6 +179,14 @@ impl Cri {
         ))
     }
 
+    fn status(&self, id: &str, verbose: bool) -> Result<wire::PodSandboxStatusResponse, String> {
+        let request = wire::PodSandboxStatusRequest {
+            pod_sandbox_id: id.into(),
+            verbose,
+        };
+        self.call("PodSandboxStatus", request)
+    }
+
     fn call<Q, R>(&self, method: &str, request: Q) -> Result<R, String>
     where
         Q: prost::Message + Default + 'static,
@@ -195,10 +218,24 @@ impl From<&Pod> for wire::PodSandboxConfig {
             }),
             hostname: pod.name.clone(),
             log_directory: format!("/run/pod-logs/{}", pod.name),
+            port_mappings: pod.ports.iter().map(port_mapping).collect(),
+            annotations: (pod.annotations.iter())
+                .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
             linux: Some(wire::LinuxPodSandboxConfig {
                 cgroup_parent: pod.cgroup_parent.clone(),
             }),
         }
+    }
+}
+
+fn port_mapping(&(protocol, host_port, port): &(&str, u16, u16)) -> wire::PortMapping {
+    let protocols = ["tcp", "udp"];
+    let number = protocols.iter().position(|&known| known == protocol);
+    wire::PortMapping {
+        protocol: i32::try_from(number.unwrap()).unwrap(),
+        container_port: port.into(),
+        host_port: host_port.into(),
     }
 }
 

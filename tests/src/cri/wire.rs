@@ -5,6 +5,8 @@
 //!
 //! [the CRI's definition]: https://github.com/kubernetes/cri-api/blob/v0.31.0/pkg/apis/runtime/v1/api.proto
 
+use std::collections::HashMap;
+
 /// A reply without fields of interest.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Empty {}
@@ -72,8 +74,23 @@ pub(super) struct PodSandboxConfig {
     pub(super) hostname: String,
     #[prost(string, tag = "3")]
     pub(super) log_directory: String,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) port_mappings: Vec<PortMapping>,
+    #[prost(map = "string, string", tag = "7")]
+    pub(super) annotations: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub(super) linux: Option<LinuxPodSandboxConfig>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PortMapping {
+    /// 0 is TCP, 1 is UDP.
+    #[prost(int32, tag = "1")]
+    pub(super) protocol: i32,
+    #[prost(int32, tag = "2")]
+    pub(super) container_port: i32,
+    #[prost(int32, tag = "3")]
+    pub(super) host_port: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -94,7 +111,7 @@ pub(super) struct RunPodSandboxResponse {
     pub(super) pod_sandbox_id: String,
 }
 
-/// The request of `PodSandboxStatus`, `StopPodSandbox` and `RemovePodSandbox`.
+/// The request of `StopPodSandbox` and `RemovePodSandbox`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct PodSandboxRequest {
     #[prost(string, tag = "1")]
@@ -102,9 +119,20 @@ pub(super) struct PodSandboxRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PodSandboxStatusRequest {
+    #[prost(string, tag = "1")]
+    pub(super) pod_sandbox_id: String,
+    #[prost(bool, tag = "2")]
+    pub(super) verbose: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct PodSandboxStatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) status: Option<PodSandboxStatus>,
+    /// What the runtime has to say besides, as JSON; with `verbose`.
+    #[prost(map = "string, string", tag = "2")]
+    pub(super) info: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

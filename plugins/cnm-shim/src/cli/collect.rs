@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::context::{Context, confirm};
 use super::inventory::{Inventory, KnownNetwork, Life};
-use super::listing::{endpoint_json, load};
+use super::listing::{connection_json, endpoint_json, load};
 use super::report::{Report, told};
-use super::words::{self, attachment, dues, in_words, lease};
+use super::words::{self, attachment, dues, id, in_words, lease};
+use crate::engine::{Connection, remove_seen};
 
 type Outcome = anyhow::Result<Report>;
 
@@ -16,6 +17,8 @@ type Outcome = anyhow::Result<Report>;
 struct Plan<'a> {
     /// Their namespaces are gone.
     endpoints: Vec<(&'a KnownNetwork, &'a EndpointRecord)>,
+    /// Likewise, of containers of Docker's.
+    connections: Vec<&'a Connection>,
     garbage: Vec<(&'a KnownNetwork, &'a EndpointRecord)>,
     /// They are half made or half removed, and nothing else is on them.
     networks: Vec<&'a NetworkRecord>,
@@ -26,19 +29,25 @@ impl<'a> Plan<'a> {
         let gone = inventory
             .endpoints()
             .filter(|(_, it)| it.sandbox == Life::Gone);
+        let connections = inventory.connections.iter();
+        let connections = connections.filter(|it| it.sandbox == Life::Gone);
         let half_done = inventory.networks.iter().filter(|network| {
             let mut endpoints = network.endpoints.iter();
             !network.record.ready && endpoints.all(|it| it.sandbox == Life::Gone)
         });
         Self {
             endpoints: gone.map(|(network, it)| (network, &it.record)).collect(),
+            connections: connections.map(|it| &it.record).collect(),
             garbage: inventory.garbage().collect(),
             networks: half_done.map(|network| &network.record).collect(),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.endpoints.is_empty() && self.garbage.is_empty() && self.networks.is_empty()
+        self.endpoints.is_empty()
+            && self.connections.is_empty()
+            && self.garbage.is_empty()
+            && self.networks.is_empty()
     }
 
     /// One line for each.
@@ -48,13 +57,23 @@ impl<'a> Plan<'a> {
             words::line(&mut text, format_args!("  {kind:<8}   {id}   {about}"));
         };
         for (network, endpoint) in &self.endpoints {
-            let (who, on) = (attachment(endpoint), &network.record.name);
+            let (who, on) = (attachment(&endpoint.attachment), &network.record.name);
             let namespace = endpoint.sandbox.path.display();
             let about = format!("{who} on {on}: {namespace} is gone, or another one");
             line("endpoint", endpoint.id.short(), about);
         }
+        for connection in &self.connections {
+            let (who, on) = (attachment(&connection.attachment), &connection.network_name);
+            let namespace = connection.sandbox.path.display();
+            let about = format!("{who} on Docker's {on}: {namespace} is gone, or another one");
+            line(
+                "endpoint",
+                &format!("{:<12}", id(&connection.endpoint)),
+                about,
+            );
+        }
         for (network, garbage) in &self.garbage {
-            let (who, on) = (attachment(garbage), &network.record.name);
+            let (who, on) = (attachment(&garbage.attachment), &network.record.name);
             let about = format!("{who} on {on}: {}", dues(&garbage.owed));
             line("garbage", garbage.id.short(), about);
         }
@@ -71,11 +90,13 @@ impl<'a> Plan<'a> {
         } else {
             format!("would be removed:\n{}", self.text())
         };
-        let endpoints: Vec<_> = self
-            .endpoints
+        let endpoints = self.endpoints.iter();
+        let endpoints = endpoints.map(|(on, it)| endpoint_json(on, it, "namespace gone"));
+        let connections = self
+            .connections
             .iter()
-            .map(|(on, it)| endpoint_json(on, it, "namespace gone"))
-            .collect();
+            .map(|it| connection_json(it, "namespace gone"));
+        let endpoints: Vec<_> = endpoints.chain(connections).collect();
         let garbage: Vec<_> = self.garbage.iter().map(|(_, it)| &it.id).collect();
         let networks: Vec<_> = self.networks.iter().map(|network| &network.id).collect();
         let json = json!({
@@ -103,6 +124,9 @@ pub(super) fn run(context: &Context, yes: bool) -> Outcome {
     let mut done = Done::default();
     for (_, endpoint) in &plan.endpoints {
         done.remove(context, endpoint);
+    }
+    for connection in &plan.connections {
+        done.disconnect(context, connection);
     }
     let collected = context
         .controller
@@ -146,6 +170,16 @@ impl Done {
         }
     }
 
+    fn disconnect(&mut self, context: &Context, connection: &Connection) {
+        if Life::of(&connection.sandbox) != Life::Gone {
+            return;
+        }
+        match remove_seen(connection, &context.settings) {
+            Ok(removed) => self.endpoints += usize::from(removed),
+            Err(error) => self.failures.push(error.to_string()),
+        }
+    }
+
     fn report(self, garbage: usize, networks: usize) -> Report {
         let counted = |number, what: &str| {
             (number > 0).then(|| format!("{number} {what}{}", if number == 1 { "" } else { "s" }))
@@ -174,7 +208,7 @@ impl Done {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inventory::tests::{garbage_of, inventory, unready};
+    use super::super::inventory::tests::{connect, garbage_of, inventory, unready};
     use super::*;
 
     #[test]
@@ -197,6 +231,17 @@ mod tests {
         let json = plan.report().json;
         assert_eq!(json["networks"], json!([]));
         assert_eq!(json["endpoints"][0]["netns"], "/run/netns/c2");
+    }
+
+    #[test]
+    fn what_docker_connected_goes_with_its_namespace() {
+        let mut inventory = inventory();
+        connect(&mut inventory);
+        let plan = Plan::of(&inventory);
+        let line =
+            "eth0 of 0123456789ab on Docker's frontend: /proc/77/ns/net is gone, or another one";
+        assert!(plan.text().contains(line), "{}", plan.text());
+        assert_eq!(plan.report().json["endpoints"][1]["id"], "77aa");
     }
 
     #[test]

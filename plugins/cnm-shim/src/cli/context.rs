@@ -9,12 +9,14 @@ use cni_cnm::controller::spec::Limits;
 use cni_cnm::store::Store;
 
 use super::Options;
+use crate::config::Settings;
 use crate::drivers::{Waiting, controller};
 
 /// The records, and whoever works on them.
 pub(super) struct Context {
     pub(super) controller: Controller,
-    timeout: Duration,
+    /// What the `engine` backend goes by.
+    pub(super) settings: Settings,
 }
 
 impl Context {
@@ -22,7 +24,10 @@ impl Context {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             controller: controller(&options.data_dir, Waiting::No),
-            timeout: Duration::from_secs(u64::from(options.timeout)),
+            settings: Settings::by_hand(
+                &options.data_dir,
+                Duration::from_secs(u64::from(options.timeout)),
+            ),
         }
     }
 
@@ -32,7 +37,7 @@ impl Context {
 
     /// The limits of a piece of work that begins now.
     pub(super) fn limits(&self) -> Limits {
-        Limits::within(self.timeout)
+        self.settings.limits()
     }
 }
 

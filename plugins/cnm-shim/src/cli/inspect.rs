@@ -23,6 +23,7 @@ fn record(thing: &Thing<'_>) -> serde_json::Result<Value> {
     let (kind, record) = match thing {
         Thing::Network(network) => ("network", serde_json::to_value(&network.record)?),
         Thing::Endpoint(_, it) => ("endpoint", serde_json::to_value(&it.record)?),
+        Thing::Connection(it) => ("dockerConnection", serde_json::to_value(&it.record)?),
         Thing::Garbage(it) => ("garbage", serde_json::to_value(it)?),
     };
     Ok(with_kind(kind, record))

@@ -5,15 +5,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-use cni_cnm::store::record::{EndpointRecord, NetworkRecord, SandboxRecord};
+use cni_cnm::store::record::{AttachmentRecord, EndpointRecord, NetworkRecord, SandboxRecord};
 use cni_cnm::store::{Store, StoreError};
 
 use super::words::{id, in_words};
+use crate::engine::{self, Connection};
 
 /// All records that could be read.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
     pub(super) networks: Vec<KnownNetwork>,
+    /// Containers that Docker was asked to connect to its own networks.
+    pub(super) connections: Vec<KnownConnection>,
     /// What could not, in words.
     pub(super) unreadable: Vec<String>,
 }
@@ -33,6 +36,13 @@ pub(super) struct KnownEndpoint {
     pub(super) sandbox: Life,
 }
 
+/// A container on one of Docker's networks, and what became of its sandbox.
+#[derive(Debug)]
+pub(super) struct KnownConnection {
+    pub(super) record: Connection,
+    pub(super) sandbox: Life,
+}
+
 /// Whether a sandbox is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
@@ -49,6 +59,7 @@ pub(super) enum Thing<'a> {
     Network(&'a KnownNetwork),
     Endpoint(&'a KnownNetwork, &'a KnownEndpoint),
     Garbage(&'a EndpointRecord),
+    Connection(&'a KnownConnection),
 }
 
 /// Why a name leads to nothing in particular.
@@ -101,13 +112,24 @@ impl Inventory {
             for read in store.garbage(&known.record.id)? {
                 known.garbage.extend(readable(read, &mut unreadable));
             }
-            known.endpoints.sort_by_key(|it| order(&it.record));
-            known.garbage.sort_by_key(order);
+            known
+                .endpoints
+                .sort_by_key(|it| order(&it.record.attachment));
+            known.garbage.sort_by_key(|it| order(&it.attachment));
             networks.push(known);
         }
         networks.sort_by(|a, b| a.record.name.cmp(&b.record.name));
+        let mut connections = Vec::new();
+        for read in engine::connections(store.dir())? {
+            connections.extend(readable(read, &mut unreadable).map(|record| {
+                let sandbox = Life::of(&record.sandbox);
+                KnownConnection { record, sandbox }
+            }));
+        }
+        connections.sort_by_key(|it| order(&it.record.attachment));
         Ok(Self {
             networks,
+            connections,
             unreadable,
         })
     }
@@ -154,13 +176,13 @@ impl Inventory {
         let networks = self.networks.iter().map(Thing::Network);
         let endpoints = self.endpoints().map(|(on, it)| Thing::Endpoint(on, it));
         let garbage = self.garbage().map(|(_, it)| Thing::Garbage(it));
-        networks.chain(endpoints).chain(garbage)
+        let connections = self.connections.iter().map(Thing::Connection);
+        networks.chain(endpoints).chain(garbage).chain(connections)
     }
 }
 
 /// Files are named by digests, which tell people nothing.
-fn order(record: &EndpointRecord) -> (String, String) {
-    let attachment = &record.attachment;
+fn order(attachment: &AttachmentRecord) -> (String, String) {
     (
         attachment.container_id.to_string(),
         attachment.ifname.to_string(),
@@ -176,7 +198,7 @@ impl Wanted {
         match self {
             Self::Anything => true,
             Self::Network => matches!(thing, Thing::Network(_)),
-            Self::Endpoint => matches!(thing, Thing::Endpoint(..)),
+            Self::Endpoint => matches!(thing, Thing::Endpoint(..) | Thing::Connection(_)),
             Self::Garbage => matches!(thing, Thing::Garbage(_)),
         }
     }
@@ -187,6 +209,7 @@ impl Wanted {
             Thing::Network(network) => vec![network.record.id.as_str(), &network.record.name],
             Thing::Endpoint(_, endpoint) => self.endpoint_names(&endpoint.record),
             Thing::Garbage(garbage) => self.endpoint_names(garbage),
+            Thing::Connection(connection) => self.connection_names(&connection.record),
         }
     }
 
@@ -196,6 +219,18 @@ impl Wanted {
             Self::Anything => vec![record.id.as_str(), container],
             _ => vec![record.id.as_str()],
         }
+    }
+
+    /// A connection that Docker has not told its endpoint's id of yet has only its container.
+    fn connection_names(self, record: &Connection) -> Vec<&str> {
+        let endpoint = record.endpoint.as_str();
+        let of_container = self == Self::Anything || endpoint.is_empty();
+        let containers = [record.attachment.container_id.as_str(), &record.container];
+        let mut names = vec![endpoint];
+        names.extend(containers.into_iter().filter(|_| of_container));
+        names.retain(|name| !name.is_empty());
+        names.dedup();
+        names
     }
 
     fn nothing(self, name: &str) -> NotFound {
@@ -217,7 +252,7 @@ impl Life {
     /// Looks whether the namespace is still the one at its path.
     pub(super) fn of(sandbox: &SandboxRecord) -> Self {
         match fs::metadata(&sandbox.path) {
-            Ok(_) if sandbox.inode == 0 => Self::Unknown,
+            _ if sandbox.inode == 0 => Self::Unknown,
             Ok(file) if (file.dev(), file.ino()) == (sandbox.dev, sandbox.inode) => Self::There,
             Ok(_another) => Self::Gone,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Gone,

@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cni_cnm::store::record::{DriverRef, EndpointRecord};
+use cni_cnm::NetworkId;
+use cni_cnm::store::record::{AttachmentRecord, DriverRef, EndpointRecord, SandboxRecord};
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::inventory::{Inventory, KnownEndpoint, KnownNetwork, Life, Thing, Wanted};
+use super::inventory::{Inventory, KnownConnection, KnownNetwork, Life, NotFound, Thing, Wanted};
 use super::report::{Report, told};
 use super::table::Table;
 use super::words::{self, attachment, id};
+use crate::engine::Connection;
 
 type Outcome = anyhow::Result<Report>;
 
@@ -22,19 +24,31 @@ pub(super) fn networks(context: &Context) -> Outcome {
 pub(super) fn endpoints(context: &Context, network: Option<&str>) -> Outcome {
     let mut inventory = load(context)?;
     if let Some(name) = network {
-        let found = inventory.find(Wanted::Network, name)?;
-        let ids: Vec<_> = found
-            .iter()
-            .filter_map(|thing| match thing {
-                Thing::Network(network) => Some(network.record.id.clone()),
-                _ => None,
-            })
-            .collect();
-        inventory
-            .networks
-            .retain(|one| ids.contains(&one.record.id));
+        only_of(&mut inventory, name)?;
     }
     Ok(draw_endpoints(&inventory).with_failures(inventory.unreadable))
+}
+
+/// Leaves what is on one network, ours or Docker's.
+fn only_of(inventory: &mut Inventory, name: &str) -> Result<(), NotFound> {
+    let is_dockers = |it: &KnownConnection| {
+        it.record.network_name == name || it.record.network.starts_with(name)
+    };
+    inventory.connections.retain(is_dockers);
+    let ids: Vec<_> = match inventory.find(Wanted::Network, name) {
+        Err(NotFound::Nothing { .. }) if !inventory.connections.is_empty() => Vec::new(),
+        found => found?.iter().filter_map(network_id).cloned().collect(),
+    };
+    let networks = &mut inventory.networks;
+    networks.retain(|one| ids.contains(&one.record.id));
+    Ok(())
+}
+
+fn network_id<'a>(thing: &Thing<'a>) -> Option<&'a NetworkId> {
+    match thing {
+        Thing::Network(network) => Some(&network.record.id),
+        _ => None,
+    }
 }
 
 pub(super) fn sandboxes(context: &Context) -> Outcome {
@@ -121,6 +135,19 @@ fn draw_endpoints(inventory: &Inventory) -> Report {
         ]);
         all.push(endpoint_json(network, record, &state));
     }
+    for connection in &inventory.connections {
+        let record = &connection.record;
+        let state = words::connection_state(connection);
+        table.row([
+            id(&record.endpoint).to_owned(),
+            dockers(&record.network_name),
+            id(record.attachment.container_id.as_str()).to_owned(),
+            record.attachment.ifname.to_string(),
+            String::new(),
+            state.clone(),
+        ]);
+        all.push(connection_json(record, &state));
+    }
     Report::new(table.text("no endpoints"), json!(all))
 }
 
@@ -133,46 +160,85 @@ pub(super) fn endpoint_json(network: &KnownNetwork, record: &EndpointRecord, sta
     })
 }
 
-/// A sandbox is a namespace; that of one path may have been another one before.
-type Sandboxes<'a> = BTreeMap<(&'a Path, u64), Vec<(&'a KnownNetwork, &'a KnownEndpoint)>>;
+/// A container on a network of Docker's, whose addresses are Docker's to tell.
+pub(super) fn connection_json(record: &Connection, state: &str) -> Value {
+    json!({
+        "id": record.endpoint, "network": record.network_name, "networkId": record.network,
+        "containerId": record.attachment.container_id, "ifname": record.attachment.ifname,
+        "docker": record.engine, "netns": record.sandbox.path, "state": state,
+    })
+}
+
+/// An endpoint or a connection, as one of those that are in a sandbox.
+struct Resident<'a> {
+    sandbox: &'a SandboxRecord,
+    life: Life,
+    attachment: &'a AttachmentRecord,
+    network: String,
+    endpoint: &'a str,
+}
+
+fn residents(inventory: &Inventory) -> impl Iterator<Item = Resident<'_>> {
+    let endpoints = inventory.endpoints().map(|(network, it)| Resident {
+        sandbox: &it.record.sandbox,
+        life: it.sandbox,
+        attachment: &it.record.attachment,
+        network: network.record.name.clone(),
+        endpoint: it.record.id.as_str(),
+    });
+    let connections = inventory.connections.iter().map(|it| Resident {
+        sandbox: &it.record.sandbox,
+        life: it.sandbox,
+        attachment: &it.record.attachment,
+        network: dockers(&it.record.network_name),
+        endpoint: &it.record.endpoint,
+    });
+    endpoints.chain(connections)
+}
+
+fn dockers(network: &str) -> String {
+    format!("{network} (Docker)")
+}
+
+/// By path and inode: the namespace of one path may have been another one before.
+fn by_sandbox(inventory: &Inventory) -> BTreeMap<(&Path, u64), Vec<Resident<'_>>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for resident in residents(inventory) {
+        let key = (resident.sandbox.path.as_path(), resident.sandbox.inode);
+        all.entry(key).or_default().push(resident);
+    }
+    all
+}
 
 fn draw_sandboxes(inventory: &Inventory) -> Report {
-    let mut sandboxes = Sandboxes::new();
-    for (network, endpoint) in inventory.endpoints() {
-        let sandbox = &endpoint.record.sandbox;
-        let key = (sandbox.path.as_path(), sandbox.inode);
-        sandboxes.entry(key).or_default().push((network, endpoint));
-    }
     let mut table = Table::new(["NAMESPACE", "CONTAINER", "STATE", "ENDPOINTS"]);
     let mut all = Vec::new();
-    for ((path, _inode), endpoints) in &sandboxes {
-        let Some((_, first)) = endpoints.first() else {
+    for ((path, _inode), residents) in by_sandbox(inventory) {
+        let Some(first) = residents.first() else {
             continue;
         };
-        let state = match first.sandbox {
+        let state = match first.life {
             Life::There => "there",
             Life::Gone => "gone",
             Life::Unknown => "unknown",
         };
-        let container = &first.record.attachment.container_id;
-        let inside: Vec<_> = endpoints.iter().map(|it| inside(*it)).collect();
+        let container = &first.attachment.container_id;
+        let inside: Vec<_> = residents
+            .iter()
+            .map(|it| format!("{} on {}", it.attachment.ifname, it.network))
+            .collect();
         table.row([
             path.display().to_string(),
             id(container.as_str()).to_owned(),
             state.to_owned(),
             inside.join(", "),
         ]);
-        let ids: Vec<_> = endpoints.iter().map(|(_, it)| &it.record.id).collect();
+        let endpoints: Vec<_> = residents.iter().map(|it| it.endpoint).collect();
         all.push(json!({
-            "netns": path, "containerId": container, "state": state, "endpoints": ids,
+            "netns": path, "containerId": container, "state": state, "endpoints": endpoints,
         }));
     }
     Report::new(table.text("no sandboxes"), json!(all))
-}
-
-fn inside((network, endpoint): (&KnownNetwork, &KnownEndpoint)) -> String {
-    let ifname = &endpoint.record.attachment.ifname;
-    format!("{ifname} on {}", network.record.name)
 }
 
 fn draw_garbage(inventory: &Inventory) -> Report {
@@ -188,7 +254,7 @@ fn draw_garbage(inventory: &Inventory) -> Report {
             "endpoint".to_owned(),
             garbage.id.short().to_owned(),
             network.record.name.clone(),
-            attachment(garbage),
+            attachment(&garbage.attachment),
             garbage.tries.to_string(),
             owed,
             why,
@@ -214,7 +280,7 @@ fn draw_garbage(inventory: &Inventory) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inventory::tests::{garbage_of, inventory, unready};
+    use super::super::inventory::tests::{connect, garbage_of, inventory, unready};
     use super::*;
 
     #[test]
@@ -244,6 +310,44 @@ b984b19d26c9   red    weave                         default   10.77.0.0/24   2  
         ];
         assert_eq!(ends, expected);
         assert_eq!(report.json[2]["netns"], "/run/netns/c2");
+    }
+
+    #[test]
+    fn what_docker_connected_is_marked_so() {
+        let mut inventory = inventory();
+        connect(&mut inventory);
+        let text = draw_endpoints(&inventory).text;
+        let last = text.lines().last().unwrap();
+        let cells: Vec<_> = last.split_whitespace().collect();
+        let expected = [
+            "77aa",
+            "frontend",
+            "(Docker)",
+            "0123456789ab",
+            "eth0",
+            "-",
+            "namespace",
+            "gone",
+        ];
+        assert_eq!(cells, expected);
+        let sandboxes = draw_sandboxes(&inventory).text;
+        assert!(sandboxes.starts_with("NAMESPACE         CONTAINER"));
+        assert!(
+            sandboxes
+                .contains("/proc/77/ns/net   0123456789ab   gone    eth0 on frontend (Docker)")
+        );
+    }
+
+    #[test]
+    fn what_is_on_one_network() {
+        let on = |name: &str| {
+            let mut inventory = inventory();
+            connect(&mut inventory);
+            only_of(&mut inventory, name).map(|()| draw_endpoints(&inventory).text.lines().count())
+        };
+        assert_eq!(on("red"), Ok(3));
+        assert_eq!(on("frontend"), Ok(2));
+        assert!(on("green").is_err());
     }
 
     #[test]

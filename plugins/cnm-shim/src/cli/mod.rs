@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 not done or not all of it, 2 a wrong command line.";
 
 /// Shows and mends what is remembered of CNM networks and of their endpoints.
 #[derive(Debug, Parser)]
-#[command(name = "cnm-shim", about, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "cnm-shim", after_help = EXAMPLES, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -95,6 +95,9 @@ enum Verb {
         /// A driver's name, or its address as in `driverURL`; without it all that can be found
         #[arg(value_name = "DRIVER|URL")]
         driver: Option<String>,
+        /// Ask Docker Engine instead, at `DOCKER_HOST` or /var/run/docker.sock
+        #[arg(long, conflicts_with = "driver")]
+        docker: bool,
     },
 }
 
@@ -125,7 +128,7 @@ enum Rm {
 struct EndpointArgs {
     /// The beginning of its id
     id: String,
-    /// Forget it without asking its driver
+    /// Forget it without asking its driver, or Docker
     #[arg(long)]
     force: bool,
     /// Do not ask, even if its container is still there
@@ -179,7 +182,7 @@ fn run(cli: &Cli) -> anyhow::Result<Report> {
         Verb::Rm(Rm::Network { network, force }) => remove::network(&context, network, *force),
         Verb::Rm(Rm::Endpoint(args)) => remove::endpoint(&context, args),
         Verb::Rm(Rm::Garbage { id, force }) => remove::garbage(&context, id, *force),
-        Verb::Ping { driver } => ping::run(&context, driver.as_deref()),
+        Verb::Ping { driver, docker } => ping::run(&context, driver.as_deref(), *docker),
     }
 }
 

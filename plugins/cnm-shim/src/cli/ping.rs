@@ -34,9 +34,10 @@ struct Call {
     outcome: Result<(String, Value), String>,
 }
 
-/// One driver, or all that announce themselves.
-pub(super) fn run(context: &Context, driver: Option<&str>) -> anyhow::Result<Report> {
+/// One driver, all that announce themselves, or Docker Engine.
+pub(super) fn run(context: &Context, driver: Option<&str>, docker: bool) -> anyhow::Result<Report> {
     match driver {
+        None if docker => ping_docker(context),
         None => all(context),
         Some(driver) if is_address(driver) => {
             let url = match driver.strip_prefix('/') {
@@ -59,6 +60,22 @@ fn one(context: &Context, name: &str) -> anyhow::Result<Report> {
     let address = discovery::find(name, &directories());
     let address = address.map_err(|cause| told(not_reached(name, cause)))?;
     Ok(report(&[ping(context, name, address)]))
+}
+
+fn ping_docker(context: &Context) -> anyhow::Result<Report> {
+    let (address, version, took) = crate::engine::ping(&context.settings).map_err(told)?;
+    let version = version.map_err(told)?;
+    let took = milliseconds(took);
+    let apis = format!("{} to {}", version.min_api_version, version.api_version);
+    let text = format!(
+        "Docker Engine at {address}\n  {:<34}   {took:>8.2} ms   version {}, API {apis}\n",
+        "version", version.version
+    );
+    let json = json!([{
+        "address": address, "milliseconds": took, "version": version.version,
+        "apiVersion": version.api_version, "minApiVersion": version.min_api_version,
+    }]);
+    Ok(Report::new(text, json))
 }
 
 fn is_address(driver: &str) -> bool {

@@ -1,15 +1,18 @@
 //! `rm`: removes one thing, or forgets it.
 
 use anyhow::{Context as _, bail};
-use cni_cnm::store::record::EndpointRecord;
+use cni_cnm::store::record::{AttachmentRecord, EndpointRecord, SandboxRecord};
 use serde_json::json;
 
 use super::EndpointArgs;
 use super::context::{Context, confirm};
-use super::inventory::{Inventory, KnownNetwork, Life, Thing, Wanted};
+use super::inventory::{Inventory, Life, Thing, Wanted};
 use super::listing::load;
 use super::report::{Report, told};
-use super::words::{attachment, lease, left_of_endpoint, left_of_network, line};
+use super::words::{
+    attachment, lease, left_of_connection, left_of_endpoint, left_of_network, line,
+};
+use crate::engine::{Connection, forget_seen, remove_seen};
 
 type Outcome = anyhow::Result<Report>;
 
@@ -45,48 +48,107 @@ pub(super) fn network(context: &Context, name: &str, force: bool) -> Outcome {
 }
 
 pub(super) fn endpoint(context: &Context, args: &EndpointArgs) -> Outcome {
-    let EndpointArgs { id, force, yes } = args;
     let inventory = load(context)?;
-    let Some(Thing::Endpoint(network, endpoint)) = one(&inventory, Wanted::Endpoint, id)? else {
-        bail!("endpoint {id} is not known");
-    };
-    if endpoint.sandbox == Life::There && !*yes {
-        confirm(&in_use(network, &endpoint.record))?;
-    }
-    let record = &endpoint.record;
-    let what = format!("endpoint {}", record.id.short());
-    let changed = || format!("{what} has changed meanwhile: `cnm-shim endpoints` tells how");
-    if *force {
-        let forgotten = context.controller.forget_endpoint(record, context.limits());
-        if !forgotten.map_err(told)? {
-            bail!(changed());
+    match one(&inventory, Wanted::Endpoint, &args.id)? {
+        Some(Thing::Endpoint(network, endpoint)) => {
+            let record = &endpoint.record;
+            let (network, sandbox) = (&network.record.name, &record.sandbox);
+            agree(args, endpoint.sandbox, &record.attachment, network, sandbox)?;
+            let report = if args.force {
+                forget_endpoint(context, record)?
+            } else {
+                remove_endpoint(context, record)?
+            };
+            Ok(report)
         }
-        let left: Vec<_> = left_of_endpoint(record)
-            .into_iter()
-            .chain(lease(record))
-            .collect();
-        Ok(forgotten_report(&what, record.id.as_str(), &left))
-    } else {
-        let departure = context.controller.remove_endpoint(record, context.limits());
-        let Some(departure) = departure.map_err(told)? else {
-            bail!(changed());
-        };
-        if let Some(down) = departure.down {
-            let advice = "try again when it is back, or forget the endpoint with --force";
-            return Err(told(down)).context(format!("{what} is still there ({advice})"));
+        Some(Thing::Connection(connection)) => {
+            let record = &connection.record;
+            let (network, sandbox) = (&record.network_name, &record.sandbox);
+            agree(
+                args,
+                connection.sandbox,
+                &record.attachment,
+                network,
+                sandbox,
+            )?;
+            connection_off(context, record, args.force)
         }
-        let notes: Vec<_> = lease(record).into_iter().collect();
-        let report = removed_report(&what, record.id.as_str(), &notes);
-        let advice = "what could not be removed is garbage now: `cnm-shim gc` tries again";
-        Ok(failed(report, departure.notes, advice.to_owned()))
+        _ => bail!("endpoint {} is not known", args.id),
     }
 }
 
-/// What a person should know before a container loses its network.
-fn in_use(network: &KnownNetwork, record: &EndpointRecord) -> String {
-    let (who, on) = (attachment(record), &network.record.name);
-    let namespace = record.sandbox.path.display();
-    format!("{who} is on {on}, and its namespace {namespace} is there: it loses the interface.\n")
+/// Asks before a container loses its network.
+fn agree(
+    args: &EndpointArgs,
+    life: Life,
+    of: &AttachmentRecord,
+    network: &str,
+    sandbox: &SandboxRecord,
+) -> anyhow::Result<()> {
+    if life != Life::There || args.yes {
+        return Ok(());
+    }
+    let (who, namespace) = (attachment(of), sandbox.path.display());
+    confirm(&format!(
+        "{who} is on {network}, and its namespace {namespace} is there: it loses the interface.\n"
+    ))
+}
+
+fn forget_endpoint(context: &Context, record: &EndpointRecord) -> Outcome {
+    let what = format!("endpoint {}", record.id.short());
+    let forgotten = context.controller.forget_endpoint(record, context.limits());
+    if !forgotten.map_err(told)? {
+        bail!(changed(&what));
+    }
+    let left = left_of_endpoint(record).into_iter().chain(lease(record));
+    let left: Vec<_> = left.collect();
+    Ok(forgotten_report(&what, record.id.as_str(), &left))
+}
+
+fn remove_endpoint(context: &Context, record: &EndpointRecord) -> Outcome {
+    let what = format!("endpoint {}", record.id.short());
+    let departure = context.controller.remove_endpoint(record, context.limits());
+    let Some(departure) = departure.map_err(told)? else {
+        bail!(changed(&what));
+    };
+    if let Some(down) = departure.down {
+        return Err(told(down)).context(still_there(&what));
+    }
+    let notes: Vec<_> = lease(record).into_iter().collect();
+    let report = removed_report(&what, record.id.as_str(), &notes);
+    let advice = "what could not be removed is garbage now: `cnm-shim gc` tries again";
+    Ok(failed(report, departure.notes, advice.to_owned()))
+}
+
+/// Docker is the one to ask for a container on one of its networks.
+fn connection_off(context: &Context, record: &Connection, force: bool) -> Outcome {
+    let what = format!(
+        "{} on Docker's {}",
+        attachment(&record.attachment),
+        record.network_name
+    );
+    let done = if force {
+        forget_seen(record, &context.settings).map_err(anyhow::Error::from)
+    } else {
+        let removed = remove_seen(record, &context.settings).map_err(anyhow::Error::from);
+        removed.with_context(|| still_there(&what))
+    };
+    if !done? {
+        bail!(changed(&what));
+    }
+    Ok(if force {
+        forgotten_report(&what, &record.endpoint, &[left_of_connection(record)])
+    } else {
+        removed_report(&what, &record.endpoint, &[])
+    })
+}
+
+fn changed(what: &str) -> String {
+    format!("{what} has changed meanwhile: `cnm-shim endpoints` tells how")
+}
+
+fn still_there(what: &str) -> String {
+    format!("{what} is still there (try again when it can be asked, or forget it with --force)")
 }
 
 pub(super) fn garbage(context: &Context, id: &str, force: bool) -> Outcome {

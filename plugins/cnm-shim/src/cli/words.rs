@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use cni_cnm::store::record::{Debts, Due, EndpointRecord, NetworkRecord};
+use cni_cnm::store::record::{AttachmentRecord, Debts, Due, EndpointRecord, NetworkRecord};
 use cni_types::{CniError, ToCniError};
 
-use super::inventory::{KnownEndpoint, Life};
+use super::inventory::{KnownConnection, KnownEndpoint, Life};
+use crate::engine::{Connection, Stage};
 
 /// Adds a line.
 pub(super) fn line(text: &mut String, line: fmt::Arguments<'_>) {
@@ -29,8 +30,7 @@ pub(super) fn id(id: &str) -> &str {
 }
 
 /// `eth0 of c1`
-pub(super) fn attachment(record: &EndpointRecord) -> String {
-    let attachment = &record.attachment;
+pub(super) fn attachment(attachment: &AttachmentRecord) -> String {
     let container = id(attachment.container_id.as_str());
     format!("{} of {container}", attachment.ifname)
 }
@@ -38,12 +38,22 @@ pub(super) fn attachment(record: &EndpointRecord) -> String {
 /// Whether an endpoint is as it should be.
 pub(super) fn endpoint_state(endpoint: &KnownEndpoint) -> String {
     let record = &endpoint.record;
-    let made = match (record.is_whole(), record.tries) {
-        (true, _) => None,
-        (false, 0) => Some("half made"),
-        (false, _) => Some("half removed"),
+    let made = match (record.leaving, record.complete) {
+        (true, _) => Some("half removed"),
+        (false, true) => None,
+        (false, false) => Some("half made"),
     };
-    let sandbox = match endpoint.sandbox {
+    state(made, endpoint.sandbox)
+}
+
+/// Whether a container is connected as it should be.
+pub(super) fn connection_state(connection: &KnownConnection) -> String {
+    let done = connection.record.stage == Stage::Whole;
+    state((!done).then_some("half done"), connection.sandbox)
+}
+
+fn state(made: Option<&str>, sandbox: Life) -> String {
+    let sandbox = match sandbox {
         Life::There => None,
         Life::Gone => Some("namespace gone"),
         Life::Unknown => Some("namespace unknown"),
@@ -160,4 +170,14 @@ pub(super) fn lease(record: &EndpointRecord) -> Option<String> {
              it back"
         )
     })
+}
+
+/// What stays where, if a connection is forgotten.
+pub(super) fn left_of_connection(record: &Connection) -> String {
+    format!(
+        "Docker at {} still has container {} on network {}, if it was connected",
+        record.engine,
+        id(&record.container),
+        record.network_name
+    )
 }

@@ -1,6 +1,6 @@
 //! What is needed to take things down, too: it is read out of any config.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_cnm::controller::spec::Limits;
@@ -8,8 +8,8 @@ use cni_cnm::controller::{OnDriverDown, Policy};
 use cni_cnm::store::record::DriverRef;
 use cni_types::{Json, NetworkName};
 
-use super::driver_ref;
 use super::raw::RemovalConf;
+use super::{driver_ref, means_engine};
 
 /// Where records are kept.
 pub(crate) const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
@@ -41,6 +41,21 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of a person, who has no config.
+    pub(crate) fn by_hand(data_dir: &Path, timeout: Duration) -> Self {
+        Self {
+            network: String::new(),
+            data_dir: data_dir.to_owned(),
+            timeout,
+            engine_socket: None,
+            leak_when_down: false,
+            strict_delete: false,
+            force_delete: false,
+            remove_network: false,
+            driver: DriverRef::named(""),
+        }
+    }
+
     /// Reads them; what is wrong counts as not written.
     pub(crate) fn read(config: &Json, name: &NetworkName) -> Self {
         let conf = RemovalConf::read(config);
@@ -58,7 +73,8 @@ impl Settings {
             engine_socket: Some(conf.engine_socket).filter(|socket| !socket.is_empty()),
             leak_when_down: conf.on_driver_down == "leak",
             strict_delete: conf.strict_delete,
-            force_delete: conf.force_delete,
+            // Docker is never asked for more than what is remembered.
+            force_delete: conf.force_delete && !means_engine(config),
             remove_network: conf.remove_network_when_unused,
             driver: driver_ref(&or(conf.driver, "bridge"), &conf.driver_url),
         }

@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod joined;
 mod link;
+mod mend;
 mod network;
 mod record;
 mod remove;
@@ -22,6 +23,8 @@ use cni_cnm::http::Patience;
 pub(crate) use self::add::add;
 pub(crate) use self::check::check;
 pub(crate) use self::collect::{collect, status};
+pub(crate) use self::mend::{connections, forget_seen, ping, remove_seen};
+pub(crate) use self::record::{Connection, Stage};
 pub(crate) use self::remove::remove;
 use crate::config::Settings;
 

@@ -141,7 +141,6 @@ mod tests {
                 {"dst": "0.0.0.0/0", "gw": "10.77.0.1"},
                 {"dst": "10.8.0.0/16", "scope": 253},
             ],
-            "dns": {},
         });
         assert_eq!(text(SpecVersion::V1_1_0), expected);
     }

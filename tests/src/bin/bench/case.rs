@@ -26,6 +26,8 @@ pub(crate) enum Work {
     Version { plugin: &'static str },
     /// ADD for all containers, then DEL for all.
     Attach(Network),
+    /// What Docker does when a container is connected to a network, and `cnm-shim` instead of it.
+    Join,
 }
 
 /// A network that containers join and leave.
@@ -86,6 +88,11 @@ pub(crate) const CASES: &[Case] = &[
             masquerade: false,
         }),
     },
+    Case {
+        name: "cnm",
+        title: "networks of Docker's model",
+        work: Work::Join,
+    },
 ];
 
 impl Case {
@@ -94,6 +101,7 @@ impl Case {
         match self.work {
             Work::Version { plugin } => format!("VERSION of {plugin}: its start, nothing else"),
             Work::Attach(_) => format!("ADD and DEL of {}", self.title),
+            Work::Join => format!("{}: cnm-shim against dockerd", self.title),
         }
     }
 }

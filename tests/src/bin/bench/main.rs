@@ -2,6 +2,8 @@
 //! that alternate in one sitting. `scripts/bench` builds what it needs and runs it.
 
 mod case;
+mod docker;
+mod join;
 mod machine;
 mod report;
 mod run;
@@ -18,7 +20,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use cni_testkit::{Suite, World};
 
-use crate::case::{CASES, Case};
+use crate::case::{CASES, Case, Work};
 use crate::machine::Machine;
 use crate::report::Report;
 use crate::sitting::Sitting;
@@ -91,14 +93,17 @@ fn measure(settings: &Settings) -> Result<Report> {
         settings.cases.is_empty() || settings.cases.iter().any(|name| name == case.name)
     };
     let mut rows = Vec::new();
+    let mut docker = None;
     for case in CASES.iter().filter(wanted) {
-        rows.extend(
-            sitting
-                .take(case)
-                .with_context(|| format!("case {}", case.name))?,
-        );
+        let in_case = || format!("case {}", case.name);
+        if let Work::Join = case.work {
+            docker = Some(join::take(&sitting).with_context(in_case)?);
+        } else {
+            rows.extend(sitting.take(case).with_context(in_case)?);
+        }
     }
     Ok(Report {
+        docker,
         machine,
         sizes: machine::sizes(reference.bin_dir(), ours.bin_dir())?,
         rows,

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::join::Joining;
 use crate::machine::{Machine, Size};
-use crate::sitting::{OURS, REFERENCE, Row};
+use crate::sitting::Row;
 use crate::stats::Samples;
 use crate::trace::Cost;
 
@@ -13,6 +14,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) sizes: Vec<Size>,
     pub(crate) rows: Vec<Row>,
+    /// Against Docker.
+    pub(crate) docker: Option<Joining>,
     pub(crate) pairs: u16,
 }
 
@@ -20,7 +23,8 @@ impl Report {
     /// For a terminal.
     pub(crate) fn tables(&self) -> String {
         let [times, work, sizes] = [self.times(), self.work(), self.sizes()];
-        format!("{}\n{times}\n{work}\n{sizes}", self.facts())
+        let docker = self.docker_times();
+        format!("{}\n{times}\n{work}\n{docker}\n{sizes}", self.facts())
     }
 
     /// For docs/benchmarks.md.
@@ -28,8 +32,10 @@ impl Report {
         let (facts, times) = (self.facts(), self.times());
         let (work, sizes) = (self.work(), self.sizes());
         let how = HOW.replace("{pairs}", &self.pairs.to_string());
+        let docker = self.docker_times();
         format!(
             "# Benchmarks\n\n{INTRODUCTION}\n{facts}\n## Time\n\n{times}\n## Work\n\n{WORK}\n{work}\n\
+             ## Networks of Docker's model\n\n{DOCKER}\n{docker}\n\
              ## Size of the binaries\n\n{sizes}\n## How it was measured\n\n{how}"
         )
     }
@@ -43,8 +49,12 @@ impl Report {
             reference,
             iptables,
         } = &self.machine;
+        let docker = self.docker.as_ref();
+        let docker = docker.map_or(String::new(), |docker| {
+            format!("; Docker {}", docker.version)
+        });
         format!(
-            "- Tenon {}; the reference plugins are {reference}\n\
+            "- Tenon {}; the reference plugins are {reference}{docker}\n\
              - Linux {kernel}, {cores} cores of {processor}, {iptables}\n\
              - leases on {file_system}\n\
              - {} pairs of runs of each operation; {:.1} other processes were running on average\n",
@@ -56,23 +66,21 @@ impl Report {
 
     /// How many other processes were running between pairs, on average.
     pub(crate) fn others(&self) -> f64 {
-        let counts = || self.rows.iter().flat_map(|row| &row.others);
+        let docker = || self.docker.iter().flat_map(|docker| &docker.rows);
+        let counts = || self.rows.iter().chain(docker()).flat_map(|row| &row.others);
         let samples = u32::try_from(counts().count()).unwrap_or(u32::MAX).max(1);
         f64::from(counts().sum::<u32>()) / f64::from(samples)
     }
 
     fn times(&self) -> String {
-        let head = [
-            "operation",
-            "reference, ms",
-            "p99",
-            "Tenon, ms",
-            "p99",
-            "ratio (quartiles)",
-        ];
-        let mut table = vec![head.map(str::to_owned).to_vec()];
-        table.extend(self.rows.iter().filter_map(time_cells));
-        render(&table)
+        times(["reference, ms", "Tenon, ms"], &self.rows)
+    }
+
+    fn docker_times(&self) -> String {
+        let docker = self.docker.as_ref();
+        docker.map_or(String::new(), |docker| {
+            times(["Docker, ms", "cnm-shim, ms"], &docker.rows)
+        })
     }
 
     fn work(&self) -> String {
@@ -85,7 +93,9 @@ impl Report {
         ];
         let mut table = vec![head.map(str::to_owned).to_vec()];
         for row in &self.rows {
-            let [reference, ours] = [cost(row, REFERENCE), cost(row, OURS)];
+            let Some([reference, ours]) = row.costs else {
+                continue;
+            };
             let both = |of: fn(Cost) -> String| format!("{} / {}", of(reference), of(ours));
             table.push(vec![
                 operation(row),
@@ -113,9 +123,29 @@ impl Report {
     }
 }
 
+fn times([reference, ours]: [&str; 2], rows: &[Row]) -> String {
+    let head = [
+        "operation",
+        reference,
+        "p99",
+        ours,
+        "p99",
+        "ratio (quartiles)",
+    ];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    table.extend(rows.iter().filter_map(time_cells));
+    render(&table)
+}
+
 const INTRODUCTION: &str = "\
 `scripts/bench` takes these figures on your machine, `scripts/bench --write` writes this page. Read the
 ratios: absolute times are those of one machine.
+";
+
+const DOCKER: &str = "\
+A container joins a network and leaves it: by `docker network connect` and `disconnect`, asked for with one request to
+the Engine's API or with Docker's own client, and by `cnm-shim` in dockerd's place. The remote driver is one program that
+serves both, and says how long it took.
 ";
 
 const WORK: &str = "\
@@ -135,6 +165,8 @@ const HOW: &str = "\
   half, the numbers of links and leases must be right, so that no plugin wins by doing nothing.
 - The bridge is a gateway (`isGateway`), and has addresses of 10.88.0.0/16 and, with IPv6, of fd88::/64.
 - `ipMasq` of the reference runs iptables, Tenon's is an nf_tables transaction.
+- Docker's state and that of `cnm-shim` are on the same disk. dockerd runs with `--iptables=false`, so neither bridge
+  masquerades. The container that joins is the same all the time, one more is on each network.
 - System calls, processes, threads and memory are counted in one more run under ptrace(2), not a timed one.
 ";
 
@@ -153,10 +185,6 @@ fn time_cells(row: &Row) -> Option<Vec<String>> {
             ratio.median, ratio.first_quartile, ratio.third_quartile
         ),
     ])
-}
-
-fn cost(row: &Row, side: usize) -> Cost {
-    row.costs.get(side).copied().unwrap_or_default()
 }
 
 fn operation(row: &Row) -> String {
@@ -241,9 +269,19 @@ mod tests {
                 command: "ADD",
                 title: "bridge",
                 times: [vec![10.0, 20.0, 30.0], vec![1.0, 4.0, 9.0]],
-                costs: [cost(12, 10_240), cost(2, 1536)],
+                costs: Some([cost(12, 10_240), cost(2, 1536)]),
                 others: vec![0, 1, 2],
             }],
+            docker: Some(Joining {
+                version: "20.10.24 (API 1.41)".into(),
+                rows: vec![Row {
+                    command: "ADD",
+                    title: "bridge",
+                    times: [vec![30.0], vec![15.0]],
+                    costs: None,
+                    others: vec![1],
+                }],
+            }),
             pairs: 3,
         }
     }
@@ -277,6 +315,8 @@ mod tests {
             "leases on ext4",
             "the 3 ratios",
             "; 1.0 other processes",
+            "Docker 20.10.24 (API 1.41)",
+            "| ADD bridge |      30.00 | 30.00 |        15.00 | 15.00 | 0.500 (0.500-0.500) |",
         ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }

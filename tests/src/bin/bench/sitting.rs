@@ -42,14 +42,15 @@ pub(crate) struct Row {
     pub(crate) title: &'static str,
     /// Milliseconds of every run of each side; the nth of both are a pair.
     pub(crate) times: [Vec<f64>; 2],
-    pub(crate) costs: [Cost; 2],
+    /// Nothing of a daemon: what it does for one call cannot be told from the rest.
+    pub(crate) costs: Option<[Cost; 2]>,
     /// How many others were running before each pair.
     pub(crate) others: Vec<u32>,
 }
 
 /// What pairs of runs took.
-#[derive(Debug)]
-struct Pairs {
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
     times: [Vec<f64>; 2],
     others: Vec<u32>,
 }
@@ -58,29 +59,42 @@ impl Pairs {
     /// Calls `run(side, pair)` for both sides of each pair; who goes first changes with every pair,
     /// so that what one leaves to the other (a warm cache, a cold one) meets both alike.
     fn take(count: usize, mut run: impl FnMut(usize, usize) -> Result<f64>) -> Result<Self> {
-        let [mut reference, mut ours] = [Vec::with_capacity(count), Vec::with_capacity(count)];
-        let mut others = Vec::with_capacity(count);
+        let mut pairs = Self::default();
         for pair in 0..count {
-            others.push(others_running()?);
-            if pair % 2 == 0 {
-                reference.push(run(REFERENCE, pair)?);
-                ours.push(run(OURS, pair)?);
-            } else {
-                ours.push(run(OURS, pair)?);
-                reference.push(run(REFERENCE, pair)?);
-            }
+            pairs.add(pair, |side| run(side, pair))?;
         }
-        Ok(Self {
-            times: [reference, ours],
-            others,
-        })
+        Ok(pairs)
     }
 
-    fn row(self, command: &'static str, case: &Case, costs: [Cost; 2]) -> Row {
+    /// Adds the pair of this number.
+    pub(crate) fn add(
+        &mut self,
+        pair: usize,
+        mut run: impl FnMut(usize) -> Result<f64>,
+    ) -> Result<()> {
+        self.others.push(others_running()?);
+        let [reference, ours] = &mut self.times;
+        if pair.is_multiple_of(2) {
+            reference.push(run(REFERENCE)?);
+            ours.push(run(OURS)?);
+        } else {
+            ours.push(run(OURS)?);
+            reference.push(run(REFERENCE)?);
+        }
+        Ok(())
+    }
+
+    /// The row of these pairs.
+    pub(crate) fn row(
+        self,
+        command: &'static str,
+        title: &'static str,
+        costs: Option<[Cost; 2]>,
+    ) -> Row {
         let Self { times, others } = self;
         Row {
             command,
-            title: case.title,
+            title,
             times,
             costs,
             others,
@@ -94,6 +108,8 @@ impl Sitting<'_> {
         match &case.work {
             Work::Version { plugin } => Ok(vec![self.version(case, plugin)?]),
             Work::Attach(network) => self.attach(case, network),
+            // Measured against something else, by `join::take`.
+            Work::Join => Ok(Vec::new()),
         }
     }
 
@@ -112,7 +128,7 @@ impl Sitting<'_> {
             Ok(milliseconds(call.timed()?.0))
         })?;
         let costs = [traced(&first)?.0, traced(&second)?.0];
-        Ok(pairs.row("VERSION", case, costs))
+        Ok(pairs.row("VERSION", case.title, Some(costs)))
     }
 
     fn attach(&self, case: &Case, network: &Network) -> Result<Vec<Row>> {
@@ -148,8 +164,8 @@ impl Sitting<'_> {
         let ([add_then, del_then], [add_now, del_now]) =
             (reference.trace(SPARE)?, ours.trace(SPARE)?);
         Ok(vec![
-            added.row("ADD", case, [add_then, add_now]),
-            deleted.row("DEL", case, [del_then, del_now]),
+            added.row("ADD", case.title, Some([add_then, add_now])),
+            deleted.row("DEL", case.title, Some([del_then, del_now])),
         ])
     }
 }
@@ -160,7 +176,7 @@ fn expect_attached(sides: &[Side<'_>; 2], count: usize) -> Result<()> {
         .try_for_each(|side| side.expect_attached(count))
 }
 
-fn milliseconds(time: std::time::Duration) -> f64 {
+pub(crate) fn milliseconds(time: std::time::Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 

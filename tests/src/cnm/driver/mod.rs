@@ -175,6 +175,12 @@ impl Driver {
         requests.iter().map(|one| one.name().to_owned()).collect()
     }
 
+    /// How long it was busy with the requests so far.
+    pub fn busy(&self) -> Duration {
+        let requests = lock(&self.shared.requests);
+        requests.iter().map(|request| request.took).sum()
+    }
+
     /// How often a method was called.
     pub fn count(&self, method: Method) -> usize {
         let requests = lock(&self.shared.requests);

@@ -1,6 +1,6 @@
 //! What the driver was asked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ pub struct Request {
     pub status: Option<u16>,
     /// The reply's body, empty where there is none.
     pub reply: Vec<u8>,
+    /// How long the reply took; nothing while there is none.
+    pub took: Duration,
 }
 
 impl Request {
@@ -42,6 +44,7 @@ impl Request {
             connection,
             status: None,
             reply: Vec::new(),
+            took: Duration::ZERO,
         }
     }
 

@@ -309,6 +309,7 @@ impl Call<'_> {
         if let Some(request) = lock(&self.shared.requests).get_mut(self.index) {
             request.status = Some(reply.status);
             request.reply.clone_from(&reply.body);
+            request.took = request.at.elapsed();
         }
         if self.shared.talkative {
             let body = String::from_utf8_lossy(&reply.body);

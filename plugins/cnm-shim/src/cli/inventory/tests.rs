@@ -108,6 +108,7 @@ pub(in crate::cli) fn inventory() -> Inventory {
     )];
     Inventory {
         networks: vec![blue, red],
+        connections: Vec::new(),
         unreadable: Vec::new(),
     }
 }
@@ -144,12 +145,27 @@ pub(in crate::cli) fn unready(inventory: &mut Inventory, name: &str) {
     record.owed.incur(Due::Network);
 }
 
+/// Adds a container of Docker's on its network `frontend`; its namespace is gone.
+pub(in crate::cli) fn connect(inventory: &mut Inventory) {
+    let record = serde_json::json!({
+        "attachment": {"network": "pods", "containerId": LONG, "ifname": "eth0"},
+        "engine": "unix:///var/run/docker.sock", "container": LONG, "network": "fe7f",
+        "networkName": "frontend", "endpoint": "77aa", "stage": "whole", "containerName": "c",
+        "sandbox": {"path": "/proc/77/ns/net", "key": "", "dev": 4, "inode": 9},
+    });
+    inventory.connections.push(KnownConnection {
+        record: serde_json::from_value(record).unwrap(),
+        sandbox: Life::Gone,
+    });
+}
+
 fn ids(found: &[Thing<'_>]) -> Vec<String> {
     let id = |thing: &Thing<'_>| match thing {
         Thing::Network(network) => format!("network {}", network.record.name),
         Thing::Endpoint(network, it) => {
             format!("{} on {}", it.record.attachment.ifname, network.record.name)
         }
+        Thing::Connection(it) => format!("{} by Docker", it.record.attachment.container_id),
         Thing::Garbage(it) => format!("garbage of {}", it.attachment.container_id),
     };
     found.iter().map(id).collect()
@@ -202,6 +218,18 @@ fn what_is_not_known_and_what_may_be_several_is_told_apart() {
 }
 
 #[test]
+fn what_docker_connected_is_found_by_its_endpoint_and_its_container() {
+    let mut inventory = inventory();
+    connect(&mut inventory);
+    let found = inventory.find(Wanted::Endpoint, "77a").unwrap();
+    assert_eq!(ids(&found), [format!("{LONG} by Docker")]);
+    assert_eq!(inventory.find(Wanted::Anything, LONG).unwrap().len(), 2);
+    inventory.connections[0].record.endpoint.clear();
+    let found = inventory.find(Wanted::Endpoint, "0123").unwrap();
+    assert_eq!(found.len(), 1, "there is nothing else to call it by");
+}
+
+#[test]
 fn the_beginning_of_several_names_is_refused_with_all_of_them() {
     let mut inventory = inventory();
     garbage_of(&mut inventory, "red");
@@ -219,16 +247,16 @@ fn a_namespace_is_the_one_that_its_file_is_of() {
     let path = dir.path().join("netns");
     let mut sandbox = SandboxRecord {
         path: path.clone(),
+        inode: 1,
         ..SandboxRecord::default()
     };
     assert_eq!(Life::of(&sandbox), Life::Gone);
     fs::write(&path, "").unwrap();
-    assert_eq!(Life::of(&sandbox), Life::Unknown, "of a record without it");
+    assert_eq!(Life::of(&sandbox), Life::Gone, "another one is there");
     let file = fs::metadata(&path).unwrap();
     (sandbox.dev, sandbox.inode) = (file.dev(), file.ino());
     assert_eq!(Life::of(&sandbox), Life::There);
-    sandbox.inode += 1;
-    assert_eq!(Life::of(&sandbox), Life::Gone, "another one is there");
     sandbox.path = path.join("below a file");
     assert_eq!(Life::of(&sandbox), Life::Unknown);
+    assert_eq!(Life::of(&SandboxRecord::default()), Life::Unknown);
 }
