@@ -64,13 +64,6 @@ impl Leaving {
         self.shim.network(Conf(own).with(keys).0)
     }
 
-    fn gc(&self, network: &Network<'_>) -> Outcome {
-        network
-            .edited(|conf| conf.valid_attachments(&[]))
-            .call("GC")
-            .run()
-    }
-
     /// Nothing of the container is left in the kernel, and its next life is not hindered.
     #[track_caller]
     fn assert_gone_for_the_runtime(&self, attached: &Attached<'_>, what: &str) {
@@ -82,6 +75,11 @@ impl Leaving {
             "{what}: {error}"
         );
     }
+}
+
+fn gc(network: &Network<'_>) -> Outcome {
+    let collecting = network.edited(|conf| conf.valid_attachments(&[]));
+    collecting.call("GC").run()
 }
 
 /// It is logged, the rest is done all the same, and GC tries again.
@@ -101,7 +99,7 @@ fn an_answered_error_is_left_to_gc() {
                 assert!(shim.driver.count(call) > 0, "{what}: {call} is missing");
             }
             leaving.assert_gone_for_the_runtime(&attached, &what);
-            leaving.gc(&network).expect_silent_ok();
+            gc(&network).expect_silent_ok();
             shim.assert_nothing_left();
         }
     }
@@ -143,7 +141,7 @@ fn a_driver_that_does_not_answer_is_asked_again() {
             attached.del_ok();
             assert_eq!(leaving.c1.link_names(), ["lo"], "{what}");
             // Some of it was done the first time, which the driver may have refused to do again.
-            leaving.gc(&leaving.network(json!({}))).expect_silent_ok();
+            gc(&leaving.network(json!({}))).expect_silent_ok();
             shim.assert_nothing_left();
         }
     }
@@ -165,7 +163,7 @@ fn addresses_that_cannot_be_released_are_left_to_gc() {
         shim.driver.clear_faults();
         shim.driver.revive();
         leaving.assert_gone_for_the_runtime(&attached, "ReleaseAddress");
-        leaving.gc(&network).expect_silent_ok();
+        gc(&network).expect_silent_ok();
         shim.assert_nothing_left();
     }
 }
@@ -198,7 +196,7 @@ fn a_network_that_cannot_be_removed_is_left_to_gc_or_to_its_successor() {
                 shim.driver.revive();
                 assert_eq!(records().len(), 1, "{what}");
                 if by_gc {
-                    leaving.gc(&network).expect_silent_ok();
+                    gc(&network).expect_silent_ok();
                 } else {
                     network.add("c1", &leaving.c1).del_ok();
                 }
@@ -293,7 +291,7 @@ fn a_successor_does_not_have_the_id_of_garbage() {
     attached.del_ok();
     shim.driver.clear_faults();
     let going = network.edited(|conf| conf.with(json!({"removeNetworkWhenUnused": true})));
-    leaving.gc(&going).expect_silent_ok();
+    gc(&going).expect_silent_ok();
     shim.assert_nothing_left();
 }
 
@@ -314,7 +312,7 @@ fn strict_delete_tells_the_runtime() {
     );
     // It is done for all that: the runtime's next DEL finds nothing.
     leaving.assert_gone_for_the_runtime(&attached, "strictDelete");
-    leaving.gc(&network).expect_silent_ok();
+    gc(&network).expect_silent_ok();
     shim.assert_nothing_left();
 }
 
@@ -336,7 +334,7 @@ fn an_endpoint_may_be_leaked_when_the_driver_is_down() {
         assert_eq!(shim.driver.endpoints().len(), 1, "it is forgotten");
         shim.driver.clear_faults();
         shim.driver.revive();
-        leaving.gc(&network).expect_silent_ok();
+        gc(&network).expect_silent_ok();
         assert_eq!(leaving.c1.link_names(), ["lo"]);
         shim.assert_nothing_left();
     }
@@ -364,8 +362,8 @@ fn a_forgotten_endpoint_can_be_removed_by_force() {
         attached.of(&forcing).del_ok();
         shim.driver.die();
         attached.of(&forcing).del().expect_error(11);
-        let leaking = forcing.edited(|conf| conf.with(json!({"onDriverDown": "leak"})));
-        attached.of(&leaking).del_ok();
+        let resigned = forcing.edited(|conf| conf.with(json!({"onDriverDown": "leak"})));
+        attached.of(&resigned).del_ok();
     }
 }
 
@@ -378,7 +376,7 @@ fn a_driver_without_memory_is_believed() {
     shim.driver.restart_without_memory();
     attached.del_ok();
     assert_eq!(leaving.c1.link_names(), ["lo"]);
-    leaving.gc(&network).expect_silent_ok();
+    gc(&network).expect_silent_ok();
     shim.driver.assert_empty();
     assert_eq!(records(), Vec::<String>::new());
 }
@@ -407,7 +405,7 @@ fn a_driver_that_forgets_during_an_add() {
             .call_for("DEL", "c1", &leaving.c1)
             .run()
             .expect_silent_ok();
-        leaving.gc(&network).expect_silent_ok();
+        gc(&network).expect_silent_ok();
         shim.driver.assert_empty();
         assert_eq!(records(), Vec::<String>::new(), "{method} {nth}");
         assert_eq!(leaving.c1.link_names(), ["lo"]);
@@ -441,7 +439,7 @@ fn an_undo_that_fails_is_told_and_left_to_gc() {
             assert!(text.contains(word), "{method}: no {word:?} in {text}");
         }
         shim.driver.clear_faults();
-        leaving.gc(&network).expect_silent_ok();
+        gc(&network).expect_silent_ok();
         before.assert_same(&shim.state(&leaving.c1), method.name());
     }
 }
