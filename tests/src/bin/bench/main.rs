@@ -2,7 +2,9 @@
 //! that alternate in one sitting. `scripts/bench` builds what it needs and runs it.
 
 mod case;
+mod copies;
 mod machine;
+mod ports;
 mod report;
 mod run;
 mod side;
@@ -21,7 +23,7 @@ use cni_testkit::{Suite, World};
 use crate::case::{CASES, Case};
 use crate::machine::Machine;
 use crate::report::Report;
-use crate::sitting::Sitting;
+use crate::sitting::{Figures, Sitting};
 
 const PAGE: &str = "docs/benchmarks.md";
 
@@ -90,18 +92,18 @@ fn measure(settings: &Settings) -> Result<Report> {
     let wanted = |case: &&Case| {
         settings.cases.is_empty() || settings.cases.iter().any(|name| name == case.name)
     };
-    let mut rows = Vec::new();
+    let mut figures = Figures::default();
     for case in CASES.iter().filter(wanted) {
-        rows.extend(
-            sitting
-                .take(case)
-                .with_context(|| format!("case {}", case.name))?,
-        );
+        let found = sitting
+            .take(case)
+            .with_context(|| format!("case {}", case.name))?;
+        figures.rows.extend(found.rows);
+        figures.connections.extend(found.connections);
     }
     Ok(Report {
         machine,
         sizes: machine::sizes(reference.bin_dir(), ours.bin_dir())?,
-        rows,
+        figures,
         pairs: settings.pairs,
     })
 }
