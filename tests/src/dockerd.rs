@@ -6,12 +6,15 @@
 //! as on a machine it runs beside dockerd: [`Dockerd::beside`] puts a plugin there, and
 //! [`Dockerd::words`] any command. Mounts that the test makes after the start are not seen inside.
 
-use std::fs::{self, File};
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use cni_testkit::{Netns, Runner, World, require, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::cgroup::Cgroup;
 use crate::engine::Engine;
@@ -21,12 +24,16 @@ use crate::jail::Jail;
 /// Where it listens: Docker's own default, in the test's private `/run`.
 pub const SOCKET: &str = "/var/run/docker.sock";
 
+/// Its process id in its process namespace.
+const PID_FILE: &str = "/var/run/docker.pid";
+
 /// A running dockerd with the busybox image.
 #[derive(Debug)]
 pub struct Dockerd<'world> {
     world: &'world World,
     engine: Engine,
-    child: Child,
+    arguments: Vec<String>,
+    child: RefCell<Child>,
     jail: Option<Jail>,
     log: Log,
     // Dropped after what is in it has ended.
@@ -48,26 +55,53 @@ impl<'world> Dockerd<'world> {
         // dockerd keeps a key in /etc/docker, wherever its other files are.
         world.shadow("/etc");
         let (jail, cgroup, log) = (Jail::new(), Cgroup::new(), Log(dir.join("log")));
-        let child = jail
-            .command("dockerd")
-            .args(arguments(&dir, &cgroup))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log.0).unwrap())
-            .spawn()
-            .unwrap();
+        File::create(&log.0).unwrap();
+        let arguments = arguments(&dir, &cgroup);
+        let child = run(&jail, &arguments, &log);
         let engine = Engine::at(Path::new(SOCKET));
-        wait_for("dockerd's socket", Duration::from_secs(30), || {
-            engine.answers()
-        });
-        engine.load_image(&image::archive(world));
-        Self {
+        let dockerd = Self {
             world,
             engine,
-            child,
+            arguments,
+            child: RefCell::new(child),
             jail: Some(jail),
             log,
             _cgroup: cgroup,
+        };
+        dockerd.wait();
+        dockerd.engine.load_image(&image::archive(world));
+        dockerd
+    }
+
+    fn wait(&self) {
+        wait_for("dockerd's socket", Duration::from_secs(30), || {
+            self.engine.answers()
+        });
+    }
+
+    /// Kills it, as a crash does. Its containers run on.
+    pub fn kill(&self) {
+        self.signal("KILL");
+        self.child.borrow_mut().wait().unwrap();
+    }
+
+    /// Starts it again after [`Dockerd::kill`], which ends the containers that it finds.
+    pub fn start_again(&self) {
+        let child = run(self.jail(), &self.arguments, &self.log);
+        *self.child.borrow_mut() = child;
+        self.wait();
+    }
+
+    /// Sends it a signal: after `STOP` it is there and does not answer, until `CONT`.
+    pub fn signal(&self, signal: &str) {
+        let pid = fs::read_to_string(PID_FILE).unwrap();
+        let mut command = self.jail().command("kill");
+        let sent = command.args(["-s", signal, pid.trim()]).status().unwrap();
+        assert!(sent.success(), "kill -s {signal} {pid}");
+        if signal == "CONT" {
+            // nsenter stops and ends with its child, and does not go on with it.
+            let nsenter = Pid::from_raw(self.child.borrow().id().cast_signed());
+            kill(nsenter, Signal::SIGCONT).unwrap();
         }
     }
 
@@ -109,6 +143,16 @@ impl<'world> Dockerd<'world> {
     }
 }
 
+fn run(jail: &Jail, arguments: &[String], log: &Log) -> Child {
+    let mut command = jail.command("dockerd");
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(OpenOptions::new().append(true).open(&log.0).unwrap());
+    command.spawn().unwrap()
+}
+
 fn arguments(dir: &Path, cgroup: &Cgroup) -> Vec<String> {
     let fixed = [
         "--debug",
@@ -119,9 +163,9 @@ fn arguments(dir: &Path, cgroup: &Cgroup) -> Vec<String> {
         "--bridge=none",
         // Names of sandboxes are then as everywhere: /var/run/docker/netns/...
         "--exec-root=/var/run/docker",
-        "--pidfile=/var/run/docker.pid",
     ];
     let mut all: Vec<String> = fixed.map(str::to_owned).into();
+    all.push(format!("--pidfile={PID_FILE}"));
     all.push(format!("--host=unix://{SOCKET}"));
     all.push(format!("--data-root={}", dir.join("data").display()));
     all.push(format!("--cgroup-parent={}", cgroup.parent()));
@@ -151,6 +195,8 @@ impl Drop for Dockerd<'_> {
     fn drop(&mut self) {
         // The jail ends it all, containers too; this only collects our own child.
         drop(self.jail.take());
-        let _ = self.child.wait();
+        let mut child = self.child.borrow_mut();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }

@@ -1,9 +1,10 @@
 //! cnm-shim's `engine` backend as a runtime drives it beside dockerd: a Docker network, and
 //! attachments of Docker's containers to it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use cni_testkit::{Conf, Outcome, Runner, Suite, conf};
+use cni_testkit::{Conf, Netns, Outcome, Runner, Snapshot, Suite, World, conf};
 use serde_json::{Value, json};
 
 use crate::dockerd::Dockerd;
@@ -16,6 +17,7 @@ pub const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
 pub struct Shim<'a> {
     dockerd: &'a Dockerd<'a>,
     suite: Suite,
+    plugin: &'static str,
     /// What plugins get on stdin.
     pub conf: Conf,
 }
@@ -39,8 +41,31 @@ impl<'a> Shim<'a> {
         Self {
             dockerd,
             suite: Suite::ours(),
+            plugin: "cnm-shim",
             conf: conf::plugin("1.0.0", "cnm-shim").with(keys),
         }
+    }
+
+    /// Called as kubernetes/contrib's `to_docker` was, in a directory of plugins.
+    pub fn c2d(dockerd: &'a Dockerd<'a>, bin_dir: &Path) -> Self {
+        let conf = json!({"cniVersion": "0.1", "name": "mynet", "type": "c2d", "debug": true});
+        Self {
+            dockerd,
+            suite: Suite::of("c2d", bin_dir),
+            plugin: "c2d",
+            conf: Conf(conf),
+        }
+    }
+
+    /// The same for a CNI network of that name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        self.with(json!({"name": name}))
+    }
+
+    /// The configuration in the version that has STATUS and GC.
+    pub fn newest(&self) -> Conf {
+        self.conf.clone().with(json!({"cniVersion": "1.1.0"}))
     }
 
     /// The same with more keys in the configuration.
@@ -52,7 +77,7 @@ impl<'a> Shim<'a> {
 
     /// A call without an attachment, beside dockerd.
     pub fn call(&self, command: &str) -> Runner {
-        let call = self.suite.plugin("cnm-shim").command(command);
+        let call = self.suite.plugin(self.plugin).command(command);
         let call = call.conf(&self.conf).timeout(Duration::from_secs(60));
         self.dockerd.beside(call)
     }
@@ -91,16 +116,20 @@ impl<'a> Shim<'a> {
             .iter()
             .map(|joined| (joined.id.as_str(), joined.ifname.as_str()))
             .collect();
-        let conf = self.conf.clone().valid_attachments(&valid);
+        let conf = self.newest().valid_attachments(&valid);
         self.call("GC").conf(&conf).run()
     }
 }
 
 impl Joined<'_> {
+    /// The configuration with the result as `prevResult`.
+    pub fn conf(&self) -> Conf {
+        self.shim.conf.clone().prev_result(&self.result)
+    }
+
     /// A call for it, with the result as `prevResult`.
     pub fn call(&self, command: &str) -> Runner {
-        let conf = self.shim.conf.clone().prev_result(&self.result);
-        let call = self.shim.call(command).conf(&conf);
+        let call = self.shim.call(command).conf(&self.conf());
         call.container_id(&self.id)
             .netns(&self.netns)
             .ifname(&self.ifname)
@@ -127,6 +156,33 @@ impl Joined<'_> {
         let cidrs = crate::network::cidrs(&self.result);
         crate::network::bare(&cidrs[0])
     }
+}
+
+/// The host and a container before something. What Docker does for its resolver does not count: it
+/// stays for as long as the container runs.
+#[derive(Debug)]
+pub struct Before([Snapshot; 2]);
+
+impl Before {
+    /// What is there now.
+    pub fn of(world: &World, netns: &Netns) -> Self {
+        Self([world.snapshot(), Snapshot::of(netns).without("nft")])
+    }
+
+    /// It is as it was.
+    #[track_caller]
+    pub fn assert_unchanged(&self, world: &World, netns: &Netns) {
+        let [host, inside] = &self.0;
+        host.assert_unchanged(&world.snapshot());
+        inside.assert_unchanged(&Snapshot::of(netns).without("nft"));
+    }
+}
+
+/// The names of a container's links, sorted.
+pub fn sorted_links(netns: &Netns) -> Vec<String> {
+    let mut names = netns.link_names();
+    names.sort();
+    names
 }
 
 /// The names of the files in which connections are remembered.

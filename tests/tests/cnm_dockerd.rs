@@ -199,6 +199,19 @@ fn it_asks_what_was_recorded() {
     assert!(key.starts_with("/var/run/docker/netns/"), "{key}");
     engine.disconnect("net", &one);
     assert_recorded("detach");
+
+    let mut published = body;
+    published["HostConfig"]["PortBindings"] = json!({"80/tcp": [{"HostPort": "8080"}]});
+    let two = engine.create_with("two", &published);
+    engine.start(&two);
+    engine.disconnect("none", &two);
+    driver.clear_requests();
+    engine.connect("net", &two, &Value::Null);
+    // Ids are counted anew, so that this can be compared by itself.
+    let asked = Normaliser::new().lines(&driver.requests());
+    assert_eq!(asked, golden::section("attach with a published port"));
+    engine.disconnect("net", &two);
+    driver.clear_requests();
     engine.remove_network("net");
     assert_recorded("network delete");
     driver.assert_empty();

@@ -50,6 +50,13 @@ id! {
 }
 
 impl NetworkId {
+    /// Reads an id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
     /// The id of the network of that name: the same on every node.
     #[must_use]
     pub fn derive(name: &str) -> Self {

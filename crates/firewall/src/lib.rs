@@ -6,6 +6,8 @@
 //! - [`isolation`][]: networks that lead nowhere.
 //! - [`portmap`][]: port mappings.
 //! - [`iptables`][]: `ipMasq` and port mappings for those who ask for iptables.
+//! - [`mod@forward`][]: containers that are let through, and bridges that are kept apart.
+//! - [`iptables`][]: `ipMasq` for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
 //!
@@ -15,6 +17,7 @@
 
 mod conntrack;
 mod error;
+pub mod forward;
 pub mod iptables;
 pub mod isolation;
 pub mod masquerade;

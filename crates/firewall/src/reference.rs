@@ -140,21 +140,23 @@ fn present_rules(nft: &mut Nft, table: Table, chain: &str) -> Result<Vec<Rule>, 
     nft.rules(table, Some(chain))
 }
 
-/// Applies what `plan` finds, again and again while others change the ruleset in between.
+/// Applies what `plan` finds, again and again while others change the ruleset in between. Answers
+/// whether there was anything.
 fn remove_planned(
     nft: &mut Nft,
     plan: impl Fn(&mut Nft) -> Result<Vec<Change>, Cause>,
-) -> Result<(), Cause> {
+) -> Result<bool, Cause> {
     let limit = nft.limit();
     loop {
         let generation = Some(nft.generation()?);
         let changes = plan(nft)?;
+        let any = !changes.is_empty();
         match nft.commit(&Transaction {
             generation,
             changes,
         }) {
             Err(cause) if is_stale(&cause) => limit.retry()?,
-            other => return other,
+            other => return other.map(|()| any),
         }
     }
 }
@@ -162,9 +164,8 @@ fn remove_planned(
 fn remove_masquerade(nft: &mut Nft, attachment: &Attachment) -> Result<(), Cause> {
     let owner = Tag::new(attachment);
     let is_own = |comment: &str| Tag::parse(comment) == Some(owner);
-    remove_planned(nft, |nft| {
-        delete_rules(nft, MASQUERADE, MASQUERADE_CHAIN, is_own)
-    })
+    let plan = |nft: &mut Nft| delete_rules(nft, MASQUERADE, MASQUERADE_CHAIN, is_own);
+    remove_planned(nft, plan).map(drop)
 }
 
 fn remove_spoofcheck(nft: &mut Nft, attachment: &Attachment) -> Result<(), Cause> {
@@ -186,6 +187,7 @@ fn remove_spoofcheck(nft: &mut Nft, attachment: &Attachment) -> Result<(), Cause
         }));
         Ok(changes)
     })
+    .map(drop)
 }
 
 fn delete_rules(

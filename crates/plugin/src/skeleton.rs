@@ -36,6 +36,10 @@ pub trait Plugin {
     /// What it says of itself.
     const INFO: PluginInfo;
 
+    /// Brings a config of old into a form that the specification has, before anything is read out
+    /// of it. Delegates get it as it came.
+    fn modernise(&self, _config: &mut Json) {}
+
     /// Makes the attachment, and registers with `undo` how each step is taken back.
     ///
     /// # Errors
@@ -206,7 +210,8 @@ fn serve<P: Plugin>(
         return Ok(version_reply(P::INFO));
     }
     let stdin = read_config(stdin).map_err(Failure::unversioned)?;
-    let config = parse_config(&stdin).map_err(Failure::unversioned)?;
+    let mut config = parse_config(&stdin).map_err(Failure::unversioned)?;
+    plugin.modernise(&mut config);
     let network = config::network_name(&config).map_err(Failure::unversioned)?;
     let command = env.command().map_err(Failure::unversioned)?;
     let version = negotiate(P::INFO, command, &config).map_err(Failure::unversioned)?;

@@ -50,6 +50,13 @@ impl Runner {
             .env("CNI_PATH", bin_dir)
     }
 
+    /// The same call of another plugin.
+    #[must_use]
+    pub fn of(mut self, bin_dir: &Path, plugin_type: &str) -> Self {
+        self.program = bin_dir.join(plugin_type);
+        self.env("CNI_PATH", bin_dir)
+    }
+
     /// `CNI_COMMAND`.
     #[must_use]
     pub fn command(self, command: &str) -> Self {

@@ -37,8 +37,37 @@ pub(crate) fn compare<'a>(
     [down, unlisted, mac.map(interface)]
         .into_iter()
         .flatten()
+        .chain(host_side(seen, result, index))
         .chain(addresses)
         .chain(routes)
+}
+
+/// What stands before the container's interface in the result: the host's end of the pair, and before
+/// it the bridge that it is a port of.
+fn host_side(seen: &Seen, result: &CniResult, container: Option<usize>) -> Option<ShimError> {
+    let mut before = result.interfaces.iter().take(container?).rev();
+    let end = before.next()?;
+    let differs = |found: String| {
+        let what = format!("interface {} on the host", end.name);
+        Some(ShimError::mismatch(what, found))
+    };
+    let Some(there) = seen
+        .host_end
+        .as_ref()
+        .filter(|there| there.name == end.name)
+    else {
+        return differs("it is not the other end of the container's interface".into());
+    };
+    if !there.up {
+        return differs("it is down".into());
+    }
+    let bridge = before.next()?;
+    let master = there.bridge.as_ref().map(|(name, _)| name.as_str());
+    match master {
+        Some(name) if name == bridge.name => None,
+        Some(other) => differs(format!("it is a port of {other}, not of {}", bridge.name)),
+        None => differs(format!("it is not a port of {}", bridge.name)),
+    }
 }
 
 fn other_mac(seen: &Seen, entry: &Interface) -> Option<String> {

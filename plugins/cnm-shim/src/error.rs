@@ -1,32 +1,24 @@
 //! What can go wrong in the shim itself, as the runtime gets to read it.
 
-use std::io;
-use std::path::PathBuf;
-
 use cni_types::{Attachment, CniError, ErrorCode, ToCniError};
 
 /// Refusals of our own; those of drivers, of Docker Engine and of the kernel come as they are.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShimError {
-    #[error("failed to {verb} {}", path.display())]
-    Key {
-        verb: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     /// What is still there, because nobody could be asked to take it away.
     #[error("the next DEL of the attachment, or GC, tries again")]
     Owed(#[source] CniError),
     #[error("{0} has no endpoint")]
     NoEndpoint(Attachment),
+    #[error("the network that {0} is attached to is lost or half removed")]
+    NoNetwork(Attachment),
     #[error("the endpoint of {0} is half made or half removed")]
     HalfDone(Attachment),
     #[error("Required prevResult missing")]
     NoPrevResult,
     #[error("check {what}: {found}")]
     Mismatch { what: String, found: String },
-    #[error("the driver could not remove everything of {attachment}")]
+    #[error("not everything of {attachment} could be taken back")]
     Refused {
         attachment: Attachment,
         notes: String,
@@ -45,11 +37,11 @@ impl ShimError {
 impl ToCniError for ShimError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Key { .. } => ErrorCode::IO,
             Self::Owed(error) => error.code,
-            Self::NoEndpoint(_) | Self::HalfDone(_) | Self::Mismatch { .. } => {
-                ErrorCode::CHECK_FAILED
-            }
+            Self::NoEndpoint(_)
+            | Self::NoNetwork(_)
+            | Self::HalfDone(_)
+            | Self::Mismatch { .. } => ErrorCode::CHECK_FAILED,
             Self::NoPrevResult => ErrorCode::INVALID_CONFIG,
             Self::Refused { .. } => ErrorCode::DRIVER,
         }

@@ -14,7 +14,7 @@ mod report;
 use std::process::ExitCode;
 
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
-use cni_types::{CniError, CniResult, SpecVersion};
+use cni_types::{CniError, CniResult, Json, SpecVersion};
 
 use crate::config::{Backend, Settings};
 
@@ -30,6 +30,10 @@ impl Plugin for CnmShim {
         version: env!("CARGO_PKG_VERSION"),
         supported: SpecVersion::ALL,
     };
+
+    fn modernise(&self, config: &mut Json) {
+        config::modernise(config);
+    }
 
     fn add(&self, request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
         let settings = settings(&request.request);

@@ -39,13 +39,17 @@ pub(crate) fn check(request: &AttachmentRequest) -> Result<(), CniError> {
     CniError::collect(found.into_iter().map(CniError::from))
 }
 
-/// Rules of the reference count: the attachment may be older than an upgrade.
+/// Rules of the reference count: the attachment may be older than an upgrade. Those of iptables are
+/// the same anyway.
 fn check_rules(request: &AttachmentRequest, plan: &Plan) -> Result<Vec<PortmapError>, CniError> {
     let mut nft = Nft::open()?;
     let attachment = &request.attachment;
     let missing: Vec<String> = match plan {
         Plan::Nftables(publication) => {
             let missing = portmap::check(&mut nft, attachment, publication)?;
+            if !missing.is_empty() && reference::publishes(&mut nft, attachment, publication)? {
+                return Ok(Vec::new());
+            }
             missing.iter().map(ToString::to_string).collect()
         }
         Plan::Iptables(ports) => {
@@ -53,9 +57,6 @@ fn check_rules(request: &AttachmentRequest, plan: &Plan) -> Result<Vec<PortmapEr
             missing.iter().map(ToString::to_string).collect()
         }
     };
-    if missing.is_empty() || reference::publishes(&mut nft, attachment, plan.publication())? {
-        return Ok(Vec::new());
-    }
     let mismatch = |found| PortmapError::Mismatch {
         what: "port mappings",
         found,

@@ -14,16 +14,19 @@ pub(crate) fn interface_to(host: &Socket, address: IpCidr) -> Result<Option<Link
     Ok(link.map(|link| link.id()))
 }
 
-/// Closes interfaces that no mapping needs any more.
+/// Closes interfaces unless a mapping needs them.
 ///
 /// An ADD may come in between, with a mapping that needs the interface: it has put its mapping into
 /// the ruleset before it looked at the interface, so it is seen here, or it finds it closed.
-pub(crate) fn close(nft: &mut Nft, idle: &[IfName]) -> Result<(), CniError> {
-    if idle.is_empty() {
+pub(crate) fn close(nft: &mut Nft, interfaces: &[IfName]) -> Result<(), CniError> {
+    if interfaces.is_empty() {
         return Ok(());
     }
     let host = Socket::open()?;
-    for interface in idle {
+    for interface in interfaces {
+        if portmap::uses_loopback(nft, interface)? {
+            continue;
+        }
         localnet::close(&host, interface)?;
         if portmap::uses_loopback(nft, interface)?
             && let Some(link) = host.find_link(interface)?

@@ -5,25 +5,25 @@ use std::net::IpAddr;
 
 use cni_firewall::iptables::hostports;
 use cni_firewall::{Nft, portmap, reference};
+use cni_netlink::Socket;
 use cni_plugin::DelRequest;
-use cni_types::{CniError, IpCidr};
+use cni_types::{CniError, IfName, IpCidr, Json};
 
 use crate::loopback;
 use crate::plan::addresses;
 
 /// Withdraws the attachment's ports.
 ///
-/// Nothing is read of the config: what an operator or a runtime has changed, or leaves out, since ADD
-/// must leave nothing behind. The addresses of `prevResult` only tell more than is needed.
+/// The config need not be valid, or the same as it was: what an operator or a runtime has changed, or
+/// leaves out, since ADD must leave nothing behind. `prevResult` only tells more than is needed.
 pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     let attachment = &request.attachment;
     let result = request.prev_result().unwrap_or_default();
-    let addresses: Vec<IpAddr> = addresses(&result, &attachment.ifname)
-        .iter()
-        .map(IpCidr::addr)
-        .collect();
+    let cidrs = addresses(&result, &attachment.ifname);
+    let addresses: Vec<IpAddr> = cidrs.iter().map(IpCidr::addr).collect();
     let mut nft = Nft::open()?;
     let own = match portmap::remove(&mut nft, attachment) {
+        Ok(removed) if removed.elements == 0 => close_forgotten(&mut nft, request, &cidrs),
         Ok(removed) => loopback::close(&mut nft, &removed.idle),
         Err(error) => Err(error.into()),
     };
@@ -33,4 +33,26 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
         reference::remove_ports(&mut nft, attachment, &addresses).map_err(CniError::from),
     ];
     CniError::collect(outcomes.into_iter().filter_map(Result::err))
+}
+
+/// Somebody has flushed the ruleset since ADD, and with it the guard: then the interface must not
+/// stay open.
+fn close_forgotten(
+    nft: &mut Nft,
+    request: &DelRequest,
+    addresses: &[IpCidr],
+) -> Result<(), CniError> {
+    let v4 = addresses.iter().find(|address| !address.is_ipv6());
+    let (Some(address), true) = (v4, has_mappings(&request.request.config)) else {
+        return Ok(());
+    };
+    let link = loopback::interface_to(&Socket::open()?, *address)?;
+    let interface: Option<IfName> = link.and_then(|link| link.name.parse().ok());
+    loopback::close(nft, interface.as_slice())
+}
+
+/// Whether a config, valid or not, has port mappings.
+fn has_mappings(config: &Json) -> bool {
+    let mappings = || config.get("runtimeConfig")?.get("portMappings");
+    matches!(mappings(), Some(Json::Array(all)) if !all.is_empty())
 }

@@ -77,10 +77,7 @@ impl Controller {
     ) -> Outcome<Joining<'a>> {
         let driver = self.drivers.network(&network.driver)?;
         let lock = self.store.lock_network(&network.id(), limits.total)?;
-        let mut sandbox = self.sandboxes.identify(&endpoint.sandbox.path)?;
-        if let Some(key) = &endpoint.sandbox.key {
-            sandbox.key.clone_from(key);
-        }
+        let sandbox = self.sandboxes.identify(&endpoint.sandbox.path)?;
         let ready = self.ensure_network(network, &lock, limits)?;
         let generation = self.generation(network, endpoint);
         let id = match endpoint.ids {
@@ -114,7 +111,7 @@ impl Controller {
             driver,
             record,
         };
-        joining.save()?;
+        joining.begin()?;
         joining.address(&ready.record, &lock)?;
         joining.create()?;
         Ok(joining)

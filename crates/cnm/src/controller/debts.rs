@@ -4,10 +4,11 @@ use std::error::Error;
 use std::rc::Rc;
 
 use super::spec::Limits;
-use super::{Controller, requests};
+use super::{Controller, ControllerError, requests};
 use crate::driver::{IpamDriver, NetworkDriver};
 use crate::error::DriverError;
 use crate::sandbox::TakenOut;
+use crate::store::StoreError;
 use crate::store::record::{
     Debt, Debts, DriverRef, Due, EndpointRecord, LinkRecord, NetworkRecord,
 };
@@ -50,15 +51,27 @@ pub(super) fn in_words(error: &dyn Error) -> String {
 ///
 /// A driver that refuses to take away what may never have been there is right. So is one that, when
 /// asked again, says that there is no such thing.
-fn judge(debt: &Debt, again: bool, answer: Result<(), DriverError>) -> Payment {
+fn judge(debt: &Debt, asked: Asked, answer: Result<(), DriverError>) -> Payment {
     match answer {
         Ok(()) => Payment::Done,
         Err(error) if error.is_down() => Payment::Down(error),
         Err(error) if debt.due == Due::Revoke && error.is_not_implemented() => Payment::Done,
         Err(_refused) if !debt.certain => Payment::Done,
-        Err(error) if again && error.is_gone() => Payment::Done,
+        Err(_refused) if asked == Asked::AfterItsEnd => Payment::Done,
+        Err(error) if asked == Asked::Again && error.is_gone() => Payment::Done,
         Err(error) => Payment::Failed(in_words(&error)),
     }
+}
+
+/// What a driver may already have done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    FirstTime,
+    /// It was asked before.
+    Again,
+    /// It was asked before, and has deleted since what it was asked about: there are no words by
+    /// which it could be told that it says so.
+    AfterItsEnd,
 }
 
 /// Whoever is asked to take an endpoint away, opened when first needed.
@@ -123,10 +136,17 @@ impl Controller {
         let mut unpaid = Unpaid::default();
         let mut taken_out = TakenOut::Gone;
         let debts: Vec<Debt> = record.owed.iter().cloned().collect();
+        let deleted = !record.owed.has(&Due::Endpoint);
         for debt in debts {
+            let asked = match &debt.due {
+                Due::Revoke | Due::Leave if again && deleted => Asked::AfterItsEnd,
+                _ if again => Asked::Again,
+                _ => Asked::FirstTime,
+            };
             let payment = match &debt.due {
                 Due::Link => self.pay_link(record, &mut taken_out),
-                due => judge(&debt, again, self.pay_driver(record, due, limits)),
+                Due::Key => self.pay_key(record),
+                due => judge(&debt, asked, self.pay_driver(record, due, limits)),
             };
             let is_ipams = matches!(debt.due, Due::Address { .. });
             match payment {
@@ -164,7 +184,7 @@ impl Controller {
             Due::Leave => payers.network()?.leave(&request, by),
             Due::Endpoint => payers.network()?.delete_endpoint(&request, by),
             Due::Address { pool, address } => payers.address(pool, address, record.id.as_str()),
-            Due::Link | Due::Pool { .. } | Due::Network => Ok(()),
+            Due::Link | Due::Key | Due::Pool { .. } | Due::Network => Ok(()),
         }
     }
 
@@ -179,6 +199,31 @@ impl Controller {
             }
             Err(error) => Payment::Failed(in_words(&error)),
         }
+    }
+
+    fn pay_key(&self, record: &EndpointRecord) -> Payment {
+        let shared = self.has_other_with_key(record);
+        let removed = shared.map_err(ControllerError::from).and_then(|shared| {
+            if !shared {
+                self.sandboxes.remove_key(&record.sandbox.key)?;
+            }
+            Ok(())
+        });
+        removed.map_or_else(
+            |error| Payment::Failed(in_words(&error)),
+            |()| Payment::Done,
+        )
+    }
+
+    /// Whether another endpoint of the container is there, on whatever network.
+    pub(super) fn has_other_with_key(&self, record: &EndpointRecord) -> Result<bool, StoreError> {
+        for network in self.store.networks()?.into_iter().flatten() {
+            let mut others = self.store.endpoints(&network.id)?.into_iter().flatten();
+            if others.any(|it| it.sandbox.key == record.sandbox.key && it.id != record.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A link that its driver has left in the host's namespace is nothing without its endpoint.
@@ -208,10 +253,10 @@ impl Controller {
                     };
                     driver.delete_network(&request, limits.call())
                 }),
-                Due::Revoke | Due::Leave | Due::Link | Due::Endpoint => Ok(()),
+                Due::Revoke | Due::Leave | Due::Link | Due::Endpoint | Due::Key => Ok(()),
             };
             // There is no second chance to hear that it is gone already.
-            match judge(&debt, true, answer) {
+            match judge(&debt, Asked::Again, answer) {
                 Payment::Done => record.owed.settle(&debt.due),
                 Payment::Down(error) => {
                     unpaid.fail(&mut record.owed, &debt.due, in_words(&error));
@@ -226,6 +271,12 @@ impl Controller {
 }
 
 impl Unpaid {
+    /// All of it.
+    pub(super) fn into_words(self) -> Vec<String> {
+        let down = self.down.as_ref().map(|error| in_words(error));
+        self.failures.into_iter().chain(down).collect()
+    }
+
     fn fail(&mut self, owed: &mut Debts, due: &Due, why: String) {
         owed.fail(due, &why);
         self.failures.push(why);

@@ -2,12 +2,13 @@
 
 use cni_types::Attachment;
 
-use super::disconnect::{Collected, Departure, Policy};
+use super::debts::in_words;
+use super::disconnect::{Departure, Policy};
 use super::spec::Limits;
 use super::{Controller, ControllerError, Outcome};
 use crate::ids::NetworkId;
-use crate::store::Lock;
-use crate::store::record::{EndpointRecord, NetworkRecord};
+use crate::store::record::{Due, EndpointRecord, NetworkRecord};
+use crate::store::{Lock, StoreError};
 
 impl Controller {
     /// Removes an endpoint that was looked at before, as a [`disconnect`](Self::disconnect) does, and
@@ -29,9 +30,7 @@ impl Controller {
         let policy = Policy::default();
         let mut departure = self.disconnect(&seen.network, &attachment, policy, limits)?;
         if departure.down.is_none() {
-            let mut swept = Collected::default();
-            self.sweep(seen, &mut swept);
-            departure.notes.extend(swept.failures);
+            departure.notes.extend(self.sweep(seen));
         }
         Ok(Some(departure))
     }
@@ -47,6 +46,9 @@ impl Controller {
         let is_still = self.is_still(seen, &attachment)?;
         if is_still {
             self.store.remove_endpoint(seen)?;
+            if seen.owed.has(&Due::Key) && !self.has_other_with_key(seen)? {
+                self.sandboxes.remove_key(&seen.sandbox.key)?;
+            }
         }
         Ok(is_still)
     }
@@ -59,10 +61,42 @@ impl Controller {
 
     /// Tries again to remove what is left of an endpoint; says in words what cannot be removed.
     #[must_use]
-    pub fn finish_garbage(&self, garbage: EndpointRecord, limits: Limits) -> Vec<String> {
-        let mut collected = Collected::default();
-        self.collect_garbage(garbage, limits, &mut collected);
-        collected.failures
+    pub fn finish_garbage(&self, mut garbage: EndpointRecord, limits: Limits) -> Vec<String> {
+        let mut failures = self.pay_endpoint(&mut garbage, true, limits).into_words();
+        let saved = if garbage.owed.is_empty() {
+            failures.extend(self.sweep(&garbage));
+            self.store.remove_garbage(&garbage)
+        } else {
+            garbage.tries += 1;
+            self.store.save_garbage(&garbage)
+        };
+        failures.extend(saved.err().map(|error| in_words(&error)));
+        failures
+    }
+
+    /// The same with all that there is of a network.
+    pub(super) fn finish_all_garbage(
+        &self,
+        network: &NetworkId,
+        limits: Limits,
+    ) -> Result<Vec<String>, StoreError> {
+        let all = self.store.garbage(network)?.into_iter().flatten();
+        Ok(all
+            .flat_map(|garbage| self.finish_garbage(garbage, limits))
+            .collect())
+    }
+
+    /// The link of an endpoint that is dead may still lie about in the host's namespace. Says in words
+    /// why it cannot be removed.
+    fn sweep(&self, dead: &EndpointRecord) -> Option<String> {
+        let link = dead.link.as_ref()?;
+        let living = self.store.endpoints(&dead.network).unwrap_or_default();
+        let mut living = living.into_iter().flatten().filter_map(|one| one.link);
+        if living.any(|other| other.src_name == link.src_name) {
+            return None;
+        }
+        let discarded = self.sandboxes.discard_named(&link.src_name);
+        discarded.err().map(|error| in_words(&error))
     }
 
     /// Forgets a network, and what is left of its endpoints, without asking anybody to remove them.

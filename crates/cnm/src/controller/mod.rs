@@ -6,6 +6,7 @@
 //! [`connect`](Controller::connect), for a container that goes, for a crash that left something, and
 //! when garbage is collected.
 
+mod collect;
 mod connect;
 mod debts;
 mod disconnect;
@@ -21,7 +22,8 @@ use std::time::Instant;
 
 use cni_types::{Attachment, MacAddr};
 
-pub use self::disconnect::{Collected, Departure, OnDriverDown, Policy};
+pub use self::collect::{Collected, Whose};
+pub use self::disconnect::{Departure, OnDriverDown, Policy};
 pub use self::error::ControllerError;
 pub use self::joining::Connected;
 use self::spec::{Limits, NetworkSpec};

@@ -94,6 +94,19 @@ impl EngineCause {
 }
 
 impl EngineError {
+    /// The same of connecting and disconnecting, with container and network as people know them:
+    /// Engine is asked with ids.
+    #[must_use]
+    pub fn between(self, container: &str, network: &str) -> Self {
+        match self.operation {
+            Operation::Connect | Operation::Disconnect => Self {
+                subject: super::join(container, network),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// Engine's words, if it answered with an error.
     fn message(&self) -> Option<&str> {
         match &self.cause {
@@ -144,6 +157,13 @@ impl EngineError {
     #[must_use]
     pub fn is_none_mode(&self) -> bool {
         self.says("private (none) mode")
+    }
+
+    /// The container has an interface of the name that the endpoint's was to get, which Engine does not
+    /// know. Engine has no code for it: it answers 500.
+    #[must_use]
+    pub fn is_interface_taken(&self) -> bool {
+        self.says("error renaming interface") && self.says("file exists")
     }
 
     /// Several networks have that name (400). An id tells them apart.

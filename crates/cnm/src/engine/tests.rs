@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cni_types::{ErrorCode, ToCniError as _};
 use serde_json::{Value, json};
 
 use super::*;
@@ -141,6 +142,36 @@ fn networks_are_listed_by_their_whole_name() {
 }
 
 #[test]
+fn networks_are_listed_by_a_label_and_its_value() {
+    let server = serve(
+        "200 OK",
+        r#"[{"Id":"1","Labels":{"a.b":"pods"}},{"Id":"2","Labels":{"a.b":"pods2"}},{"Id":"3","Labels":null}]"#,
+    );
+    let networks = engine(&server)
+        .labelled_networks(("a.b", "pods"), soon())
+        .unwrap();
+    let ids: Vec<_> = networks.iter().map(|network| network.id.as_str()).collect();
+    assert_eq!(ids, ["1"], "Engine is not trusted to have filtered");
+    let line = "GET /v1.41/networks?filters=%7B%22label%22%3A%5B%22a.b%3Dpods%22%5D%7D HTTP/1.1";
+    assert_eq!(asked(&server).0, line);
+}
+
+#[test]
+fn the_containers_on_a_network_are_listed_whether_they_run_or_not() {
+    let server = serve("200 OK", r#"[{"Id":"c1","Names":["/one"]},{"Id":"c2"}]"#);
+    let network = Network {
+        name: "red".into(),
+        id: "55dd".into(),
+        ..Network::default()
+    };
+    let ids = engine(&server).containers_on(&network, soon()).unwrap();
+    assert_eq!(ids, ["c1", "c2"]);
+    let line = "GET /v1.41/containers/json?all=1&\
+        filters=%7B%22network%22%3A%5B%2255dd%22%2C%22red%22%5D%7D HTTP/1.1";
+    assert_eq!(asked(&server).0, line);
+}
+
+#[test]
 fn a_network_is_made_and_removed() {
     let server = serve("201 Created", r#"{"Id":"55dd","Warning":""}"#);
     let mut network = CreateNetwork::new("red", "bridge");
@@ -240,10 +271,10 @@ fn versions_are_negotiated_once() {
             "GET /v1.41/networks/red HTTP/1.1",
         ]
     );
-    let newer = Server::answering(|_request| ping("1.54"));
+    let newer = Server::answering(|_request| ping("1.60"));
     assert_eq!(
         engine(&newer).api_version(soon()).unwrap().to_string(),
-        "1.44"
+        "1.54"
     );
     let ancient = Server::answering(|_request| reply("200 OK", "OK"));
     assert_eq!(
@@ -302,6 +333,8 @@ fn traits(error: &EngineError) -> Vec<&'static str> {
         (error.is_already_connected(), "already connected"),
         (error.is_none_mode(), "none mode"),
         (error.is_ambiguous(), "ambiguous"),
+        (error.is_in_use(), "in use"),
+        (error.is_interface_taken(), "interface taken"),
         (error.is_down(), "down"),
     ];
     all.into_iter()
@@ -310,7 +343,7 @@ fn traits(error: &EngineError) -> Vec<&'static str> {
 }
 
 /// Status, message, and what they mean.
-const MEANINGS: [(&str, &str, &[&str]); 14] = [
+const MEANINGS: [(&str, &str, &[&str]); 15] = [
     (
         "400 Bad Request",
         "container cannot be connected to multiple networks with one of the networks in private (none) mode",
@@ -357,7 +390,12 @@ const MEANINGS: [(&str, &str, &[&str]); 14] = [
     (
         "403 Forbidden",
         "error while removing network: network red id 55dd08a6 has active endpoints",
-        &[],
+        &["in use"],
+    ),
+    (
+        "500 Internal Server Error",
+        "failed to add interface veth91e6b50 to sandbox: error renaming interface \"veth91e6b50\" to \"eth0\": file exists",
+        &["interface taken"],
     ),
     ("500 Internal Server Error", "NetworkDriver.Join: boom", &[]),
     (
@@ -387,6 +425,39 @@ fn what_engine_means_is_told_from_status_and_words() {
         );
         assert!(error.cause.to_string().contains(message), "{}", error.cause);
     }
+}
+
+#[test]
+fn errors_have_codes_and_can_be_told_with_names() {
+    let code = |status, body| {
+        let outcome = engine(&serve(status, body)).inspect_network("red", soon());
+        outcome.unwrap_err().code()
+    };
+    let ambiguous = r#"{"message":"network red is ambiguous (2 matches found on name)"}"#;
+    assert_eq!(
+        code("400 Bad Request", ambiguous),
+        ErrorCode::INVALID_CONFIG
+    );
+    let boom = r#"{"message":"boom"}"#;
+    assert_eq!(code("500 Internal Server Error", boom), ErrorCode::DRIVER);
+    assert_eq!(code("200 OK", "<html>"), ErrorCode::DRIVER);
+    let nobody = Engine::new(
+        Address::unix("/nonexistent/docker.sock".as_ref()).unwrap(),
+        Patience::none(),
+    );
+    let error = nobody.unwrap().inspect_network("red", soon()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TRY_AGAIN);
+    let error = error.between("one", "red");
+    assert!(
+        error.to_string().ends_with("/nonexistent/docker.sock"),
+        "{error}"
+    );
+    let failing = serve("500 Internal Server Error", boom);
+    let refused = engine(&failing).disconnect(RED, C1, false, soon());
+    assert_eq!(
+        refused.unwrap_err().between("one", "red").to_string(),
+        "could not disconnect container one and network red"
+    );
 }
 
 #[test]

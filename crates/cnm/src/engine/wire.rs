@@ -291,10 +291,12 @@ pub(super) struct CreateNetworkReply {
     pub(super) id: String,
 }
 
-/// A container in a list. That it is there is all that is of use.
+/// A container in a list.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Listed {}
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Listed {
+    pub(super) id: String,
+}
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]

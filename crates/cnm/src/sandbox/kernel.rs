@@ -11,7 +11,7 @@ use cni_netlink::{
 use cni_types::{IfName, IpCidr, MacAddr};
 
 use super::plan::{DefaultRoute, Exit, Placement};
-use super::{HostEnd, LeftInside, Placed, SandboxError, Sandboxes, Seen, TakenOut};
+use super::{HostEnd, LeftInside, Placed, SandboxError, Sandboxes, Seen, TakenOut, key};
 use crate::store::record::{LinkRecord, SandboxRecord};
 
 /// The kinds of links that drivers make, and that are nothing without their endpoint. Hardware has
@@ -34,6 +34,14 @@ impl Sandboxes for Kernel {
             dev,
             inode,
         })
+    }
+
+    fn make_key(&self, key: &Path, path: &Path) -> Result<(), SandboxError> {
+        key::make(key, path)
+    }
+
+    fn remove_key(&self, key: &Path) -> Result<(), SandboxError> {
+        key::remove(key)
     }
 
     fn is_free(&self, path: &Path, name: &IfName) -> Result<bool, SandboxError> {
@@ -246,6 +254,7 @@ fn host_end(host: &Socket, link: &Link) -> Result<Option<HostEnd>, SandboxError>
     Ok(Some(HostEnd {
         mac: mac_text(&end),
         mtu: end.mtu,
+        up: end.is_up(),
         name: end.name,
         bridge: bridge.map(|bridge| (bridge.name.clone(), mac_text(&bridge))),
     }))

@@ -5,6 +5,7 @@
 //! kernel, [`Kernel`] the real thing.
 
 mod kernel;
+pub mod key;
 pub mod plan;
 pub mod rename;
 
@@ -112,6 +113,8 @@ pub struct HostEnd {
     pub mac: String,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
     /// The name and the hardware address of the bridge that it is a port of.
     pub bridge: Option<(String, String)>,
 }
@@ -160,6 +163,19 @@ pub trait Sandboxes {
     /// # Errors
     /// To none.
     fn identify(&self, path: &Path) -> Result<SandboxRecord, SandboxError>;
+
+    /// Makes another path lead to a sandbox, for drivers that take no other. It may be there
+    /// already.
+    ///
+    /// # Errors
+    /// It leads somewhere else, or the file system refuses.
+    fn make_key(&self, key: &Path, path: &Path) -> Result<(), SandboxError>;
+
+    /// Removes such a path. One that is not ours stays.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn remove_key(&self, key: &Path) -> Result<(), SandboxError>;
 
     /// Whether the sandbox has no interface of that name.
     ///

@@ -122,6 +122,17 @@ impl Store {
         self.lock(network.as_str(), deadline)
     }
 
+    /// The lock of a network, if nobody has it.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn try_lock_network(&self, network: &NetworkId) -> Outcome<Option<Lock>> {
+        match self.lock(network.as_str(), Instant::now()) {
+            Err(error) if error.code() == ErrorCode::TRY_AGAIN => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// Waits for the lock of an attachment.
     ///
     /// # Errors
@@ -181,6 +192,16 @@ impl Store {
             all.extend(file::read(&dir.join("network.json")).transpose());
         }
         Ok(all)
+    }
+
+    /// Which networks there is anything of, their own records or others'.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn network_ids(&self) -> Outcome<Vec<NetworkId>> {
+        let dirs = self.network_dirs()?.into_iter();
+        let names = dirs.filter_map(|dir| dir.file_name()?.to_str().and_then(NetworkId::parse));
+        Ok(names.collect())
     }
 
     fn network_dirs(&self) -> Outcome<Vec<PathBuf>> {

@@ -60,6 +60,8 @@ pub enum Due {
     Link,
     /// `DeleteEndpoint`
     Endpoint,
+    /// The path that the driver was told goes, with the last of the container's endpoints.
+    Key,
     /// `ReleaseAddress`
     Address {
         /// Of which pool.
@@ -153,6 +155,7 @@ fn rank(due: &Due, pools: &[String]) -> (u8, usize, u8) {
         Due::Leave => (1, 0, 0),
         Due::Link => (2, 0, 0),
         Due::Endpoint => (3, 0, 0),
+        Due::Key => (3, 0, 1),
         Due::Address { pool, .. } => (4, place(pool), 0),
         Due::Pool { pool } => (4, place(pool), 1),
         Due::Network => (5, 0, 0),

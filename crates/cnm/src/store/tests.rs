@@ -194,3 +194,38 @@ fn many_take_turns_although_the_file_comes_and_goes() {
         }
     });
 }
+
+#[test]
+fn a_directory_of_other_records() {
+    let (_dir, store) = store();
+    let records = RecordDir::new(store.dir().join("others"));
+    assert!(!records.is_there());
+    assert_eq!(records.names().unwrap(), Vec::<String>::new());
+    assert_eq!(records.read::<Vec<u8>>("a").unwrap(), None);
+    for text in ["first", "second"] {
+        records.write("b", &text).unwrap();
+    }
+    records.write("a", &5).unwrap();
+    assert_eq!(records.names().unwrap(), ["a", "b"]);
+    let read = records.read::<String>("b").unwrap();
+    assert_eq!(read.as_deref(), Some("second"));
+    let error = records.read::<Vec<u8>>("b").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DECODE);
+    for _twice in 0..2 {
+        records.remove("a").unwrap();
+    }
+    assert_eq!(records.names().unwrap(), ["b"]);
+    assert!(records.is_there() && records.path().ends_with("others"));
+}
+
+#[test]
+fn locks_of_other_things_are_told_apart() {
+    let (_dir, store) = store();
+    let held = store.lock_other("sandbox", "4:5", soon()).unwrap();
+    for (kind, which) in [("sandbox", "4:6"), ("network", "4:5")] {
+        drop(store.lock_other(kind, which, Instant::now()).unwrap());
+    }
+    let error = store.lock_other("sandbox", "4:5", Instant::now());
+    assert_eq!(error.unwrap_err().code(), ErrorCode::TRY_AGAIN);
+    drop(held);
+}

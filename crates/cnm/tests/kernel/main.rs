@@ -14,6 +14,7 @@ mod bridge;
 mod foreign;
 mod ipam;
 mod ports;
+mod rename;
 mod sandbox;
 mod support;
 mod traffic;

@@ -5,6 +5,7 @@
 //! listens on the host's loopback.
 
 mod rules;
+mod runs;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use self::rules::{DNAT, GUARD, Wanted, guard_rules, restore_for_guard, wanted};
 use self::saved::{Entry, Line, containers};
 use super::Missing;
 use super::tables::{Family, Jumped, have_chains, remove_from_legacy};
-use super::text::restore_for_removal;
+use super::text::{declares, restore_for_removal};
 use crate::conntrack;
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{Nft, Table};
@@ -192,7 +193,9 @@ pub fn check(
         let saved = family
             .save(RAW, nft.patience())
             .map_err(|cause| cause.during(Operation::CheckPorts, attachment))?;
-        let lost = |rule: &String| !saved.lines().any(|line| line == rule);
+        // What the reference has published before an upgrade has no guard.
+        let lost =
+            |rule: &String| declares(&saved, GUARD) && !saved.lines().any(|line| line == rule);
         let rules = guard_rules().into_iter().filter(lost);
         missing.extend(rules.map(|rule| Missing { family, rule }));
     }

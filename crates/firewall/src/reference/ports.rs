@@ -40,6 +40,7 @@ pub fn remove_ports(
 
 fn remove_all(nft: &mut Nft, attachment: &Attachment, addresses: &[IpAddr]) -> Result<(), Cause> {
     let first = TRANSLATING[0];
+    let mut removed = false;
     let have = match nft.have_chains(&[(table(false), first), (table(true), first)]) {
         Err(cause) if cause.is_unsupported() => return Ok(()),
         other => other?,
@@ -58,27 +59,26 @@ fn remove_all(nft: &mut Nft, attachment: &Attachment, addresses: &[IpAddr]) -> R
             .map(|address| octets(*address))
             .collect();
         let table = table(v6);
-        let goes = |rule: &Rule| {
-            rule.comment.as_deref() == Some(attachment.container_id.as_str())
+        let goes = |rule: &&Rule| {
+            let chain = rule.chain.as_str();
+            (TRANSLATING.contains(&chain) || chain == MASQUERADING)
+                && rule.comment.as_deref() == Some(attachment.container_id.as_str())
                 && (own.is_empty() || own.iter().any(|own| mentions(rule, own)))
         };
-        remove_planned(nft, |nft| {
+        removed |= remove_planned(nft, |nft| {
             let rules = nft.rules(table, None)?;
-            let of_ours = |rule: &&Rule| {
-                let chain = rule.chain.as_str();
-                TRANSLATING.contains(&chain) || chain == MASQUERADING
-            };
-            let gone = rules.iter().filter(of_ours).filter(|rule| goes(rule));
-            Ok(gone
-                .map(|rule| Change::DeleteRule {
-                    table,
-                    chain: rule.chain.clone(),
-                    handle: rule.handle,
-                })
-                .collect())
+            let gone = rules.iter().filter(goes).map(|rule| Change::DeleteRule {
+                table,
+                chain: rule.chain.clone(),
+                handle: rule.handle,
+            });
+            Ok(gone.collect())
         })?;
     }
-    forget_translated(nft, addresses)
+    if removed {
+        forget_translated(nft, addresses)?;
+    }
+    Ok(())
 }
 
 /// Whether a rule compares with, or translates to, these bytes.

@@ -12,6 +12,7 @@
 
 mod foreign;
 mod hostports;
+mod forward;
 mod iptables;
 mod isolation;
 mod masquerade;

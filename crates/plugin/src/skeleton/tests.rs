@@ -30,6 +30,12 @@ impl Plugin for Fake {
         supported: SpecVersion::ALL,
     };
 
+    fn modernise(&self, config: &mut Json) {
+        if config.get("cniVersion").and_then(Json::as_str) == Some("old") {
+            config.set("cniVersion", Json::String("1.0.0".into()));
+        }
+    }
+
     fn add(&self, _: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
         let undone = Rc::clone(&self.undone);
         undo.push("undo", move || {
@@ -122,6 +128,16 @@ fn version_needs_no_config() {
     let doc: Value = serde_json::from_str(&reply.stdout).unwrap();
     assert_eq!(doc["cniVersion"], "1.1.0");
     assert_eq!(doc["supportedVersions"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn a_plugin_may_know_configs_of_old() {
+    let plugin = Fake::default();
+    let reply = call(&plugin, "ADD", &conf("old"));
+    assert!(reply.ok, "{}", reply.stdout);
+    let doc: Value = serde_json::from_str(&reply.stdout).unwrap();
+    assert_eq!(doc["cniVersion"], "1.0.0");
+    assert_eq!(call(&plugin, "ADD", &conf("older")).error().0, 1);
 }
 
 #[test]

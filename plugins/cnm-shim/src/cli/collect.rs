@@ -9,7 +9,6 @@ use super::inventory::{Inventory, KnownNetwork, Life};
 use super::listing::{endpoint_json, load};
 use super::report::{Report, told};
 use super::words::{self, attachment, dues, in_words, lease};
-use crate::driver::remove_key;
 
 type Outcome = anyhow::Result<Report>;
 
@@ -142,9 +141,6 @@ impl Done {
                 if !context.store().has_garbage(&endpoint.network, &endpoint.id) {
                     self.failures.extend(departure.notes);
                 }
-                let removed = remove_key(context.store(), &endpoint.sandbox);
-                self.failures
-                    .extend(removed.err().map(|error| error.to_string()));
             }
             Err(error) => self.failures.push(in_words(error)),
         }

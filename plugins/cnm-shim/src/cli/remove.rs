@@ -10,7 +10,6 @@ use super::inventory::{Inventory, KnownNetwork, Life, Thing, Wanted};
 use super::listing::load;
 use super::report::{Report, told};
 use super::words::{attachment, lease, left_of_endpoint, left_of_network, line};
-use crate::driver::remove_key;
 
 type Outcome = anyhow::Result<Report>;
 
@@ -57,7 +56,7 @@ pub(super) fn endpoint(context: &Context, args: &EndpointArgs) -> Outcome {
     let record = &endpoint.record;
     let what = format!("endpoint {}", record.id.short());
     let changed = || format!("{what} has changed meanwhile: `cnm-shim endpoints` tells how");
-    let report = if *force {
+    if *force {
         let forgotten = context.controller.forget_endpoint(record, context.limits());
         if !forgotten.map_err(told)? {
             bail!(changed());
@@ -66,7 +65,7 @@ pub(super) fn endpoint(context: &Context, args: &EndpointArgs) -> Outcome {
             .into_iter()
             .chain(lease(record))
             .collect();
-        forgotten_report(&what, record.id.as_str(), &left)
+        Ok(forgotten_report(&what, record.id.as_str(), &left))
     } else {
         let departure = context.controller.remove_endpoint(record, context.limits());
         let Some(departure) = departure.map_err(told)? else {
@@ -79,10 +78,8 @@ pub(super) fn endpoint(context: &Context, args: &EndpointArgs) -> Outcome {
         let notes: Vec<_> = lease(record).into_iter().collect();
         let report = removed_report(&what, record.id.as_str(), &notes);
         let advice = "what could not be removed is garbage now: `cnm-shim gc` tries again";
-        failed(report, departure.notes, advice.to_owned())
-    };
-    remove_key(context.store(), &record.sandbox)?;
-    Ok(report)
+        Ok(failed(report, departure.notes, advice.to_owned()))
+    }
 }
 
 /// What a person should know before a container loses its network.

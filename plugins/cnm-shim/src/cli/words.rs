@@ -38,7 +38,7 @@ pub(super) fn attachment(record: &EndpointRecord) -> String {
 /// Whether an endpoint is as it should be.
 pub(super) fn endpoint_state(endpoint: &KnownEndpoint) -> String {
     let record = &endpoint.record;
-    let made = match (record.complete, record.tries) {
+    let made = match (record.is_whole(), record.tries) {
         (true, _) => None,
         (false, 0) => Some("half made"),
         (false, _) => Some("half removed"),
@@ -71,6 +71,7 @@ pub(super) fn due(due: &Due) -> String {
         Due::Leave => "Leave".to_owned(),
         Due::Link => "take the link out".to_owned(),
         Due::Endpoint => "DeleteEndpoint".to_owned(),
+        Due::Key => "remove the path that the driver was told".to_owned(),
         Due::Address { address, .. } if address.is_empty() => {
             "ReleaseAddress of an unknown address".to_owned()
         }
@@ -96,9 +97,11 @@ pub(super) fn failure(owed: &Debts) -> String {
 pub(super) fn left_of_endpoint(record: &EndpointRecord) -> Vec<String> {
     let calls = |of_ipam: bool| -> Vec<String> {
         let owed = record.owed.iter().map(|debt| &debt.due);
-        owed.filter(|due| **due != Due::Link && matches!(due, Due::Address { .. }) == of_ipam)
-            .map(due)
-            .collect()
+        owed.filter(|due| {
+            !matches!(due, Due::Link | Due::Key) && matches!(due, Due::Address { .. }) == of_ipam
+        })
+        .map(due)
+        .collect()
     };
     let mut left = Vec::new();
     let with_driver = calls(false);

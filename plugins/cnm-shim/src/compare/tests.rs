@@ -1,3 +1,4 @@
+use cni_cnm::sandbox::HostEnd;
 use cni_plugin::Request;
 use cni_types::{Attachment, Environment, Json, SpecVersion};
 
@@ -27,9 +28,9 @@ fn request() -> AttachmentRequest {
 
 fn result() -> CniResult {
     let text = br#"{"cniVersion": "1.0.0",
-        "interfaces": [{"name": "veth0"}, {"name": "eth0", "mac": "02:00:00:00:00:02",
+        "interfaces": [{"name": "br0"}, {"name": "veth0"}, {"name": "eth0", "mac": "02:00:00:00:00:02",
             "sandbox": "/run/netns/c1"}],
-        "ips": [{"interface": 1, "address": "10.1.0.5/16", "gateway": "10.1.0.1"}],
+        "ips": [{"interface": 2, "address": "10.1.0.5/16", "gateway": "10.1.0.1"}],
         "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "10.7.0.0/16", "gw": "10.9.9.9"}]}"#;
     CniResult::from_json(&Json::parse(text).unwrap(), SpecVersion::V1_0_0).unwrap()
 }
@@ -47,8 +48,18 @@ fn seen() -> Seen {
                 Some("10.1.0.1".parse().unwrap()),
             ),
         ],
-        host_end: None,
+        host_end: Some(HostEnd {
+            name: "veth0".into(),
+            mac: String::new(),
+            mtu: 1500,
+            up: true,
+            bridge: Some(("br0".into(), String::new())),
+        }),
     }
+}
+
+fn end(seen: &mut Seen) -> &mut HostEnd {
+    seen.host_end.as_mut().unwrap()
 }
 
 fn found(seen: &Seen) -> Vec<String> {
@@ -83,6 +94,22 @@ fn each_difference_is_named() {
         (
             Box::new(|seen: &mut Seen| seen.addresses.clear()),
             "check interface eth0: address 10.1.0.5/16 is missing",
+        ),
+        (
+            Box::new(|seen: &mut Seen| seen.host_end = None),
+            "check interface veth0 on the host: it is not the other end of the container's interface",
+        ),
+        (
+            Box::new(|seen: &mut Seen| end(seen).up = false),
+            "check interface veth0 on the host: it is down",
+        ),
+        (
+            Box::new(|seen: &mut Seen| end(seen).bridge = None),
+            "check interface veth0 on the host: it is not a port of br0",
+        ),
+        (
+            Box::new(|seen: &mut Seen| end(seen).bridge = Some(("br1".into(), String::new()))),
+            "check interface veth0 on the host: it is a port of br1, not of br0",
         ),
     ] {
         let mut seen = seen();

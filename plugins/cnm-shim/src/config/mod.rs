@@ -15,7 +15,7 @@ use cni_cnm::store::record::DriverRef;
 use cni_cnm::wire::network::PortBinding;
 use cni_plugin::Request;
 use cni_types::config::{MacConf, requested_mac};
-use cni_types::{Dns, MacAddr, NetworkName};
+use cni_types::{Dns, Json, MacAddr, NetworkName, SpecVersion};
 
 use self::addresses::FamilyKeys;
 pub(crate) use self::engine::{EngineConfig, EngineNetwork};
@@ -26,6 +26,9 @@ pub(crate) use self::settings::{DATA_DIR, Settings};
 
 /// The type under which kubernetes/contrib's `to_docker` was called.
 const C2D: &str = "c2d";
+
+/// The backend that is Docker Engine.
+const ENGINE: &str = "engine";
 
 /// Who makes the attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,23 +87,54 @@ impl Backend {
                 wanted,
             ));
         }
-        let on_down = RemovalConf::read(&request.config).on_driver_down;
-        one_of("onDriverDown", &on_down, &["", "keep", "leak"])?;
+        let removal = RemovalConf::read(&request.config);
+        one_of(
+            "onDriverDown",
+            &removal.on_driver_down,
+            &["", "keep", "leak"],
+        )?;
+        if removal.force_delete && means_engine(&request.config) {
+            return Err(ConfigError::Together {
+                one: "forceDelete",
+                other: "backend: engine",
+            });
+        }
         Self::validate(conf, &request.network, &request.env.args)
     }
 
     fn validate(conf: Conf, name: &NetworkName, cni_args: &str) -> Result<Self, ConfigError> {
-        let backend = match conf.backend.as_str() {
-            "" if conf.r#type == C2D => "engine",
-            "" => "driver",
-            given => given,
-        };
-        one_of("backend", backend, &["driver", "engine"])?;
+        let backend = backend(&conf.r#type, &conf.backend);
+        one_of("backend", backend, &["driver", ENGINE])?;
+        let is_engine = backend == ENGINE;
         let wishes = wishes(&conf, cni_args)?;
-        if backend == "engine" {
+        if is_engine {
             return engine::read(conf, name, wishes).map(Self::Engine);
         }
         driver(conf, name, wishes).map(Self::Driver)
+    }
+}
+
+/// The backend that a config means.
+fn backend<'a>(plugin_type: &str, written: &'a str) -> &'a str {
+    match written {
+        "" if plugin_type == C2D => ENGINE,
+        "" => "driver",
+        given => given,
+    }
+}
+
+/// Whether a config is one of the `engine` backend, whatever else is wrong with it.
+pub(crate) fn means_engine(config: &Json) -> bool {
+    let text = |key| config.get(key).and_then(Json::as_str).unwrap_or_default();
+    backend(text("type"), text("backend")) == ENGINE
+}
+
+/// The configs of `to_docker` say `0.1`, which was a version before versions had three numbers.
+pub(crate) fn modernise(config: &mut Json) {
+    let says = |key, text| config.get(key).and_then(Json::as_str) == Some(text);
+    if says("type", C2D) && says("cniVersion", "0.1") {
+        let version = SpecVersion::V0_1_0.as_str().to_owned();
+        config.set("cniVersion", Json::String(version));
     }
 }
 

@@ -8,8 +8,8 @@ use cni_cnm::controller::{OnDriverDown, Policy};
 use cni_cnm::store::record::DriverRef;
 use cni_types::{Json, NetworkName};
 
-use super::driver_ref;
 use super::raw::RemovalConf;
+use super::{driver_ref, means_engine};
 
 /// Where records are kept.
 pub(crate) const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
@@ -58,7 +58,8 @@ impl Settings {
             engine_socket: Some(conf.engine_socket).filter(|socket| !socket.is_empty()),
             leak_when_down: conf.on_driver_down == "leak",
             strict_delete: conf.strict_delete,
-            force_delete: conf.force_delete,
+            // Docker is never asked for more than what is remembered.
+            force_delete: conf.force_delete && !means_engine(config),
             remove_network: conf.remove_network_when_unused,
             driver: driver_ref(&or(conf.driver, "bridge"), &conf.driver_url),
         }

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use cni_types::Json;
 
+use cni_types::ToCniError as _;
+
 use super::*;
 
 fn load(text: &str) -> Result<Backend, ConfigError> {
@@ -137,6 +139,83 @@ fn docker_engine_and_the_config_of_to_docker() {
     assert_eq!(create.driver, "bridge");
     assert_eq!(create.v4.subnet, Some("10.2.0.0/24".parse().unwrap()));
     assert_eq!(config.container.as_deref(), Some("c9"));
+}
+
+#[test]
+fn docker_is_asked_for_no_more_than_it_can_do() {
+    let config = engine_of(r#"{"backend": "engine", "checkDriver": false}"#);
+    assert!(!config.check_driver);
+    let ports = r#"{"backend": "engine", "runtimeConfig":
+        {"portMappings": [{"hostPort": 80, "containerPort": 80}]}}"#;
+    let error = load(ports).unwrap_err();
+    assert_eq!(error.code().0, 2);
+    assert!(error.hint().unwrap().contains("portmap"));
+    for (text, said) in [
+        (
+            r#"{"backend": "engine", "network": "none"}"#,
+            r#"network: "none" is not a Docker network that containers can be joined to"#,
+        ),
+        (
+            r#"{"backend": "engine", "driverURL": "unix:///w.sock"}"#,
+            "driverURL and backend: engine cannot be used together",
+        ),
+        (
+            r#"{"backend": "engine", "endpointID": "random"}"#,
+            "endpointID and backend: engine cannot be used together",
+        ),
+        (
+            r#"{"type": "c2d", "sandboxKeyStyle": "docker"}"#,
+            "sandboxKeyStyle and backend: engine cannot be used together",
+        ),
+        (
+            r#"{"backend": "engine", "runtimeConfig": {"ips": ["10.0.0.5", "10.0.0.6"]}}"#,
+            "runtimeConfig.ips: Docker gives an endpoint one address of each family",
+        ),
+    ] {
+        assert_eq!(refused(text), said);
+    }
+    for key in [
+        r#""subnet": "10.0.0.0/24""#,
+        r#""subnetV6": "fd00::/64""#,
+        r#""enableIPv6": true"#,
+        r#""internal": true"#,
+        r#""options": {"a": "b"}"#,
+        r#""ipamDriver": "x""#,
+        r#""ipamOptions": {"a": "b"}"#,
+    ] {
+        let text = format!(r#"{{"backend": "engine", {key}}}"#);
+        let name = key.split('"').nth(1).unwrap();
+        let said = format!("{name} needs driver: only then a network is made");
+        assert_eq!(refused(&text), said);
+        engine_of(&format!(
+            r#"{{"backend": "engine", "driver": "bridge", {key}}}"#
+        ));
+    }
+}
+
+#[test]
+fn the_version_of_to_docker_is_understood_from_it_alone() {
+    for (text, expected) in [
+        (r#"{"type": "c2d", "cniVersion": "0.1"}"#, "0.1.0"),
+        (r#"{"type": "c2d", "cniVersion": "0.2.0"}"#, "0.2.0"),
+        (r#"{"type": "cnm-shim", "cniVersion": "0.1"}"#, "0.1"),
+    ] {
+        let mut config = Json::parse(text.as_bytes()).unwrap();
+        modernise(&mut config);
+        let version = config.get("cniVersion").and_then(Json::as_str);
+        assert_eq!(version, Some(expected));
+    }
+}
+
+#[test]
+fn docker_is_never_asked_to_remove_what_is_not_remembered() {
+    let forced = |text: &str| {
+        let doc = Json::parse(text.as_bytes()).unwrap();
+        Settings::read(&doc, &"pods".parse().unwrap()).force_delete
+    };
+    assert!(forced(r#"{"forceDelete": true}"#));
+    assert!(!forced(r#"{"forceDelete": true, "backend": "engine"}"#));
+    assert!(!forced(r#"{"forceDelete": true, "type": "c2d"}"#));
 }
 
 #[test]

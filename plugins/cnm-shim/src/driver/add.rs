@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use cni_cnm::controller::spec::{EndpointSpec, FamilySpec, Limits, NetworkSpec, SandboxSpec};
 use cni_cnm::controller::{Connected, Controller, Policy};
-use cni_cnm::sandbox::SandboxError;
+use cni_cnm::sandbox::{SandboxError, key};
 use cni_cnm::store::Lock;
 use cni_plugin::{AttachmentRequest, Delegate, RunningAdd, Undo};
 use cni_types::{Attachment, CniError, CniResult, IpCidr, SpecVersion};
 
-use super::key;
 use super::result::{self, Given};
 use crate::config::{DriverConfig, KeyStyle, Settings};
 use crate::drivers::{Waiting, controller};
@@ -35,16 +34,15 @@ pub(crate) fn add(
     let lock = Rc::new(adding.controller.lock(&request.attachment, limits.total)?);
     adding.require_room()?;
     let delegate = adding.start_delegate(undo)?;
-    let key = adding.make_key(undo)?;
     match delegate {
         None => {
-            let connected = adding.connect(&Given::default(), key, lock, undo)?;
+            let connected = adding.connect(&Given::default(), lock, undo)?;
             Ok(adding.result(&connected, &Given::default()))
         }
         Some(mut running) => {
             let told = running.result()?;
             let given = Given::of(&told)?;
-            let connected = adding.connect(&given, key, lock, undo)?;
+            let connected = adding.connect(&given, lock, undo)?;
             running.finish(&told)?;
             Ok(adding.result(&connected, &given))
         }
@@ -88,24 +86,14 @@ impl Adding<'_> {
     }
 
     /// The path that drivers are told, if it is not `CNI_NETNS` itself.
-    fn make_key(&self, undo: &mut Undo) -> Result<Option<PathBuf>, CniError> {
-        if self.config.key_style == KeyStyle::Cni {
-            return Ok(None);
-        }
-        let path = key::path(&self.attachment().container_id);
-        if key::make(&path, &self.request.netns)? {
-            let made = path.clone();
-            undo.push(format!("remove {}", made.display()), move || {
-                Ok(key::remove(&made)?)
-            });
-        }
-        Ok(Some(path))
+    fn key(&self) -> Option<PathBuf> {
+        let of_docker = self.config.key_style == KeyStyle::Docker;
+        of_docker.then(|| key::path(&self.attachment().container_id))
     }
 
     fn connect(
         &self,
         given: &Given,
-        key: Option<PathBuf>,
         lock: Rc<Lock>,
         undo: &mut Undo,
     ) -> Result<Connected, CniError> {
@@ -116,7 +104,7 @@ impl Adding<'_> {
             attachment: self.attachment().clone(),
             sandbox: SandboxSpec {
                 path: self.request.netns.clone(),
-                key,
+                key: self.key(),
             },
             mac: wishes.mac,
             wanted: wishes.ips.clone(),

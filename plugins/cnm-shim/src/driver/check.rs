@@ -28,6 +28,10 @@ pub(crate) fn check(
         return Err(ShimError::HalfDone(attachment.clone()).into());
     }
     let mut errors: Vec<CniError> = Vec::new();
+    let of_network = controller.store().network(&record.network)?;
+    if !of_network.is_some_and(|network| network.ready) {
+        errors.push(ShimError::NoNetwork(attachment.clone()).into());
+    }
     if let Some(link) = &record.link {
         let seen = controller
             .sandboxes()

@@ -2,11 +2,9 @@
 
 mod add;
 mod check;
-mod key;
 mod remove;
 mod result;
 
 pub(crate) use self::add::add;
 pub(crate) use self::check::check;
-pub(crate) use self::key::remove_unused as remove_key;
 pub(crate) use self::remove::{collect, remove, status};

@@ -2,12 +2,11 @@
 
 use cni_cnm::NetworkId;
 use cni_cnm::controller::Controller;
-use cni_cnm::store::record::{EndpointRecord, SandboxRecord};
-use cni_cnm::store::{Store, StoreError};
+use cni_cnm::store::StoreError;
+use cni_cnm::store::record::EndpointRecord;
 use cni_plugin::{DelRequest, Delegate, GcRequest, Request};
 use cni_types::{Attachment, CniError, Command, ErrorCode, Json};
 
-use super::key;
 use crate::config::{DriverConfig, Settings};
 use crate::drivers::{Waiting, collect_pools, controller};
 use crate::error::ShimError;
@@ -41,9 +40,7 @@ impl Removal<'_> {
             return self.force(limits);
         }
         let _lock = self.controller.lock(self.attachment, limits.total)?;
-        let Some(record) = self.record()? else {
-            return self.force(limits);
-        };
+        let known = self.record()?.is_some();
         let policy = self.settings.policy();
         let departure =
             self.controller
@@ -52,7 +49,9 @@ impl Removal<'_> {
         if let Some(down) = departure.down {
             return Err(down.into());
         }
-        key::remove_unused(self.controller.store(), &record.sandbox)?;
+        if !known {
+            return self.force(limits);
+        }
         if self.settings.strict_delete && !departure.notes.is_empty() {
             let refused = ShimError::Refused {
                 attachment: self.attachment.clone(),
@@ -121,7 +120,6 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
     let controller = controller(&settings.data_dir, Waiting::Bounded);
     let valid: Vec<Attachment> = request.valid_attachments().collect();
     let network = NetworkId::derive(&settings.network);
-    let keys = keys(controller.store())?;
     let collected = controller.collect(
         Some((&request.request.network, &network)),
         |attachment| valid.contains(attachment),
@@ -137,23 +135,8 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
         .into_iter()
         .map(|failure| CniError::new(ErrorCode::DRIVER, failure))
         .chain(pools.err())
-        .chain(
-            keys.iter()
-                .filter_map(|sandbox| key::remove_unused(controller.store(), sandbox).err()),
-        )
         .chain(delegate(&request.request, Command::Gc).err());
     CniError::collect(errors)
-}
-
-/// The sandboxes whose drivers were told a path of ours.
-fn keys(store: &Store) -> Result<Vec<SandboxRecord>, StoreError> {
-    let mut keys = Vec::new();
-    for network in store.networks()?.into_iter().flatten() {
-        let endpoints = store.endpoints(&network.id)?;
-        let sandboxes = endpoints.into_iter().flatten().map(|it| it.sandbox);
-        keys.extend(sandboxes.filter(|sandbox| sandbox.key != sandbox.path));
-    }
-    Ok(keys)
 }
 
 /// Whether everybody whom an ADD would ask answers.

@@ -1,23 +1,24 @@
 //! ADD.
 
+mod connect;
+
 use std::rc::Rc;
 
 use cni_cnm::controller::spec::Limits;
-use cni_cnm::engine::{Container, Engine, EngineError, Network};
+use cni_cnm::engine::{Container, Engine, Network};
 use cni_cnm::http::Patience;
-use cni_cnm::sandbox::{Kernel, Sandboxes, Seen, rename};
+use cni_cnm::sandbox::{Kernel, Sandboxes};
 use cni_cnm::store::Lock;
-use cni_cnm::store::record::{LinkRecord, SandboxRecord};
+use cni_cnm::store::record::SandboxRecord;
 use cni_netlink::{Link, NetNs, Socket};
 use cni_plugin::{AttachmentRequest, Undo};
-use cni_types::{Attachment, CniError, CniResult, IfName, SpecVersion};
+use cni_types::{Attachment, CniError, CniResult, IfName};
 
-use super::container::{self, NONE};
+use super::container;
 use super::error::JoinError;
-use super::record::{Connection, Connections, on_network};
+use super::record::{Connection, Connections, Stage};
 use super::remove::{self, Removal};
-use super::result::{self, Attached};
-use super::{endpoint, joined, link, network, open};
+use super::{network, open};
 use crate::config::{EngineConfig, EngineNetwork, Settings};
 use crate::report;
 
@@ -43,13 +44,16 @@ pub(crate) fn add(
     let deadline = adding.limits.total;
     let locks = Rc::new([lock, adding.connections.lock_sandbox(&sandbox, deadline)?]);
     let (container, place) = adding.find_place()?;
-    let (network, network_lock) = adding.ensure_network(undo)?;
-    let mut connection = adding.intend(&container, &network, place.sandbox.clone())?;
+    let ready = adding.ensure_network(undo)?;
+    let network = &ready.network;
+    adding.require_room(&container, network)?;
+    let mut connection = adding.intend(&container, &ready, place.sandbox.clone())?;
     adding.push_undo(locks, undo);
-    adding.connect(&connection, &network)?;
-    drop(network_lock);
+    adding.connect(&connection, network)?;
+    drop(ready);
     let result = adding.take_over(&mut connection, &place)?;
-    connection.whole = true;
+    connection.stage = Stage::Whole;
+    connection.made_network = false;
     adding.connections.save(&connection)?;
     Ok(result)
 }
@@ -60,6 +64,15 @@ struct Adding<'a> {
     engine: Rc<Engine>,
     connections: Connections,
     limits: Limits,
+}
+
+/// The network.
+struct Ready {
+    network: Network,
+    /// Whether it was made just now.
+    is_new: bool,
+    /// Keeps others from removing it while nobody is on it.
+    _lock: Option<Lock>,
 }
 
 /// Where the link will be.
@@ -84,7 +97,7 @@ impl Adding<'_> {
         let Some(mut earlier) = remove::load(&self.connections, self.attachment())? else {
             return Ok(());
         };
-        if earlier.whole && remove::is_in_place(&earlier) {
+        if earlier.stage == Stage::Whole && remove::is_in_place(&earlier) {
             return Err(JoinError::AlreadyAttached(self.attachment().clone()).into());
         }
         let removal = Removal::new(&earlier, &self.connections, self.limits)?;
@@ -113,73 +126,85 @@ impl Adding<'_> {
         Ok((container, place))
     }
 
-    /// The network, made if need be. The lock keeps others from removing it while nobody is on it.
-    fn ensure_network(&self, undo: &mut Undo) -> Result<(Network, Option<Lock>), CniError> {
+    /// The network, made if need be.
+    fn ensure_network(&self, undo: &mut Undo) -> Result<Ready, CniError> {
         let name = &self.config.network;
+        let find = || network::find(&self.engine, name, self.limits.call());
+        let none = || JoinError::NoNetwork(name.clone());
         let Some(wanted) = &self.config.create else {
-            let found = network::find(&self.engine, name, self.limits.call())?;
-            let found = found.ok_or_else(|| JoinError::NoNetwork(name.clone()))?;
-            return Ok((found, None));
+            return Ok(Ready {
+                network: find()?.ok_or_else(none)?,
+                is_new: false,
+                _lock: None,
+            });
         };
         let lock = self.connections.lock_network(name, self.limits.total)?;
-        let found = match network::find(&self.engine, name, self.limits.call())? {
+        let there = find()?;
+        let is_new = there.is_none() && self.make_network(wanted, undo)?;
+        let network = match there {
             Some(found) => found,
-            None => self.make_network(wanted, undo)?,
+            None => find()?.ok_or_else(none)?,
         };
-        network::require_same(&found, wanted)?;
-        Ok((found, Some(lock)))
+        network::require_same(&network, wanted)?;
+        Ok(Ready {
+            network,
+            is_new,
+            _lock: Some(lock),
+        })
     }
 
-    fn make_network(&self, wanted: &EngineNetwork, undo: &mut Undo) -> Result<Network, CniError> {
-        let name = &self.config.network;
+    /// Makes the network; `false` if somebody else has made it in the meantime.
+    fn make_network(&self, wanted: &EngineNetwork, undo: &mut Undo) -> Result<bool, CniError> {
+        let name = self.config.network.clone();
         let of = self.attachment().network.clone();
-        let request = network::request(name, wanted, &of);
-        match self.engine.create_network(&request, self.limits.join()) {
-            Ok(id) => {
-                let (engine, limits) = (Rc::clone(&self.engine), self.limits);
-                let (connections, name) = (self.connections.clone(), name.clone());
-                undo.push(format!("remove network {name}"), move || {
-                    let deadline = limits.undo().call();
-                    let _lock = connections.lock_network(&name, deadline)?;
-                    Ok(network::remove_unused(&engine, &id, &of, deadline)?)
-                });
-            }
-            // Somebody else has made it in the meantime.
-            Err(error) if error.is_conflict() => {}
+        let request = network::request(&name, wanted, &of);
+        let id = match self.engine.create_network(&request, self.limits.join()) {
+            Ok(id) => id,
+            Err(error) if error.is_conflict() => return Ok(false),
             Err(error) => return Err(error.into()),
+        };
+        let (engine, limits) = (Rc::clone(&self.engine), self.limits);
+        let connections = self.connections.clone();
+        undo.push(format!("remove network {name}"), move || {
+            let deadline = limits.undo().call();
+            let _lock = connections.lock_network(&name, deadline)?;
+            Ok(network::remove_unused(&engine, &id, (&of, ""), deadline)?)
+        });
+        Ok(true)
+    }
+
+    fn require_room(&self, container: &Container, network: &Network) -> Result<(), JoinError> {
+        if network.containers.contains_key(&container.id) {
+            return Err(JoinError::AlreadyThere {
+                container: container::name(container),
+                network: network.name.clone(),
+            });
         }
-        let made = network::find(&self.engine, name, self.limits.call())?;
-        made.ok_or_else(|| JoinError::NoNetwork(name.clone()).into())
+        network::require_free(network, &self.config.wishes.ips)
     }
 
     /// Writes down what is about to be asked for.
     fn intend(
         &self,
         container: &Container,
-        network: &Network,
+        ready: &Ready,
         sandbox: SandboxRecord,
     ) -> Result<Connection, CniError> {
-        if on_network(container, &network.id, &network.name).is_some() {
-            return Err(JoinError::AlreadyThere {
-                container: container::name(container),
-                network: network.name.clone(),
-            }
-            .into());
-        }
         let connection = Connection {
             attachment: self.attachment().into(),
             engine: self.engine.address().to_string(),
             container: container.id.clone(),
-            network: network.id.clone(),
-            network_name: network.name.clone(),
-            was_on_none: container::is_on_none(container),
+            container_name: container::name(container),
+            network: ready.network.id.clone(),
+            network_name: ready.network.name.clone(),
+            made_network: ready.is_new,
+            was_on_none: container::belongs_on_none(container),
             sandbox,
             sandbox_id: container.network_settings.sandbox_id.clone(),
             endpoint: String::new(),
             link: None,
             keeps_old_name: false,
-            unanswered: false,
-            whole: false,
+            stage: Stage::Partial,
         };
         self.connections.save(&connection)?;
         Ok(connection)
@@ -195,121 +220,8 @@ impl Adding<'_> {
                 return Ok(());
             };
             let removal = Removal::new(&connection, &connections, limits.undo())?;
-            report::strictly(removal.run(&mut connection)?)
+            report::strictly(removal.undo(&mut connection)?)
         });
-    }
-
-    fn connect(&self, connection: &Connection, network: &Network) -> Result<(), CniError> {
-        let container = &connection.container;
-        if connection.was_on_none {
-            let left = self
-                .engine
-                .disconnect(NONE, container, false, self.limits.join());
-            match left {
-                Err(error) if !error.is_not_connected() => return Err(error.into()),
-                _left => {}
-            }
-        }
-        let version = self.engine.api_version(self.limits.call())?;
-        let endpoint = endpoint::plan(&self.config.wishes, self.ifname(), network, version);
-        let connected = self
-            .engine
-            .connect(&network.id, container, &endpoint, self.limits.join());
-        connected.map_err(|error| self.not_connected(connection, error))
-    }
-
-    /// A call without an answer may be carried out yet: what is remembered of it outlives the undo.
-    fn not_connected(&self, connection: &Connection, error: EngineError) -> CniError {
-        let doubtful = Connection {
-            unanswered: error.is_down(),
-            ..connection.clone()
-        };
-        let saved = if doubtful.unanswered {
-            self.connections.save(&doubtful)
-        } else {
-            Ok(())
-        };
-        let error = CniError::from(error);
-        match saved {
-            Ok(()) => error,
-            Err(also) => error.and(CniError::from(also)),
-        }
-    }
-
-    /// Finds the link that Docker has put into the container, and gives it its name.
-    fn take_over(&self, connection: &mut Connection, place: &Place) -> Result<CniResult, CniError> {
-        let container = self
-            .engine
-            .inspect_container(&connection.container, self.limits.call())?;
-        let found = on_network(&container, &connection.network, &connection.network_name);
-        let endpoint = found.ok_or_else(|| JoinError::NotThere {
-            container: container::name(&container),
-            network: connection.network_name.clone(),
-        })?;
-        connection.endpoint.clone_from(&endpoint.endpoint_id);
-        let sandbox_id = &container.network_settings.sandbox_id;
-        connection.sandbox_id.clone_from(sandbox_id);
-        let (links, addresses) = (place.inside.links()?, place.inside.addresses(None)?);
-        let known = (place.before.as_slice(), connection.network_name.as_str());
-        let link = link::choose(&links, &addresses, endpoint, known)?;
-        self.rename(connection, &place.inside, link)?;
-        let seen = self.look()?;
-        let version = self.engine.api_version(self.limits.call())?;
-        joined::require_heeded(&self.config.wishes, endpoint, &seen, version)?;
-        Ok(result::plan(&Attached {
-            name: self.ifname().as_str(),
-            sandbox: &self.request.netns,
-            endpoint,
-            seen: &seen,
-            dns: self.config.wishes.dns.as_ref(),
-            // The key exists since 1.1.0.
-            tells_mtu: self.request.request.version >= SpecVersion::V1_1_0,
-        }))
-    }
-
-    /// Which link it is has to be known before anything is done to it.
-    fn rename(
-        &self,
-        connection: &mut Connection,
-        inside: &Socket,
-        link: &Link,
-    ) -> Result<(), CniError> {
-        let name = self.ifname();
-        connection.link = Some(LinkRecord {
-            src_name: link.name.clone(),
-            name: name.to_string(),
-            index: link.index,
-            mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        });
-        self.connections.save(connection)?;
-        if link.name == name.as_str() {
-            return Ok(());
-        }
-        rename::rename(inside, link, name)?;
-        if let Ok(old) = link.name.parse::<IfName>() {
-            connection.keeps_old_name = rename::keep_old_name(inside, &link.id(), &old)?;
-        }
-        if !connection.keeps_old_name {
-            let note = format!(
-                "this kernel has no alternative names: Docker does not find {name} by {}, so \
-                 `docker network disconnect` would leave it behind; DEL does not",
-                link.name
-            );
-            report::notes(&[note]);
-        }
-        Ok(())
-    }
-
-    fn look(&self) -> Result<Seen, CniError> {
-        let seen = Kernel.look(&self.request.netns, self.ifname())?;
-        seen.ok_or_else(|| {
-            let gone = JoinError::NoLink {
-                network: self.config.network.clone(),
-                found: "nothing",
-                what: format!("is called {} any more", self.ifname()),
-            };
-            gone.into()
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use cni_netlink::NetNs;
 use cni_plugin::AttachmentRequest;
 use cni_types::{CniError, CniResult, IfName};
 
-use super::record::{Connection, Connections};
+use super::record::{Connection, Connections, Stage};
 use super::{open_at, remove};
 use crate::compare::compare;
 use crate::config::{EngineConfig, Settings};
@@ -25,13 +25,15 @@ pub(crate) fn check(
     let connection = Connections::new(&settings.data_dir)
         .load(attachment)?
         .ok_or_else(|| ShimError::NoEndpoint(attachment.clone()))?;
-    if !connection.whole {
+    if connection.stage != Stage::Whole {
         return Err(ShimError::HalfDone(attachment.clone()).into());
     }
     let mut errors = compare_container(request, &result, &connection)?;
     if config.check_driver {
-        let asked = ask_docker(&connection, settings)?;
-        errors.extend(asked.map(CniError::from));
+        errors.extend(match ask_docker(&connection, settings) {
+            Ok(found) => found.map(CniError::from),
+            Err(error) => Some(error.into()),
+        });
     }
     CniError::collect(errors)
 }

@@ -34,9 +34,22 @@ pub(super) fn name(container: &Container) -> String {
     container.name.trim_start_matches('/').to_owned()
 }
 
-/// Whether the container is on `none`, beside which there can be no other network.
-pub(super) fn is_on_none(container: &Container) -> bool {
-    container.network_settings.networks.contains_key(NONE)
+/// The networks that a running container is connected to, `but_for` one. Of a connection that has
+/// failed Docker keeps a note, which looks like one that was made.
+pub(super) fn connected<'a>(
+    container: &'a Container,
+    but_for: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let all = container.network_settings.networks.iter();
+    let real = all.filter(|(_, endpoint)| !endpoint.endpoint_id.is_empty());
+    real.map(|(name, _)| name.as_str())
+        .filter(move |name| *name != but_for)
+}
+
+/// Whether the container is on `none`, beside which there can be no other network, or began there: then
+/// it goes back when it is on nothing else.
+pub(super) fn belongs_on_none(container: &Container) -> bool {
+    container.host_config.network_mode == NONE || connected(container, "").any(|on| on == NONE)
 }
 
 /// Docker would refuse, or only make a note of it.
@@ -97,6 +110,29 @@ mod tests {
         container.state.running = pid > 0 || status == "restarting";
         container.state.pid = pid;
         container
+    }
+
+    #[test]
+    fn a_container_goes_back_to_where_it_began() {
+        let endpoint = |id: &str| cni_cnm::engine::Endpoint {
+            endpoint_id: id.into(),
+            ..cni_cnm::engine::Endpoint::default()
+        };
+        for (mode, networks, back) in [
+            ("none", &[("none", "e")][..], true),
+            ("red", &[("none", "e")], true),
+            ("none", &[("red", "e")], true),
+            ("none", &[], true),
+            ("red", &[("red", "e")], false),
+            ("red", &[("none", "")], false),
+        ] {
+            let mut container = container(mode, "running", 5);
+            let networks = networks.iter();
+            container.network_settings.networks = networks
+                .map(|(name, id)| ((*name).to_owned(), endpoint(id)))
+                .collect();
+            assert_eq!(belongs_on_none(&container), back, "{container:?}");
+        }
     }
 
     #[test]

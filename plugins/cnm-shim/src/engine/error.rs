@@ -1,5 +1,7 @@
 //! Why a container is not joined.
 
+use std::net::IpAddr;
+
 use cni_cnm::engine::{ApiVersion, EngineError};
 use cni_types::{Attachment, ErrorCode, IfName, ToCniError};
 
@@ -37,6 +39,18 @@ pub(super) enum JoinError {
         is: String,
         wanted: String,
     },
+    #[error("runtimeConfig.ips: {address} is in no subnet of network {network} ({subnets})")]
+    NotItsAddress {
+        address: IpAddr,
+        network: String,
+        subnets: String,
+    },
+    #[error("runtimeConfig.ips: {address} of network {network} belongs to {owner}")]
+    AddressTaken {
+        address: IpAddr,
+        network: String,
+        owner: String,
+    },
     #[error("container {container} is on network {network} already, and not by this attachment")]
     AlreadyThere { container: String, network: String },
     #[error("{0} is attached already")]
@@ -65,10 +79,13 @@ impl ToCniError for JoinError {
             Self::NotRunning { .. } => ErrorCode::TRY_AGAIN,
             Self::Mode { .. } | Self::NotThere { .. } | Self::NoLink { .. } => ErrorCode::DRIVER,
             Self::OtherNamespace { .. } => ErrorCode::INVALID_NETNS,
-            Self::NameTaken { .. } | Self::AlreadyThere { .. } | Self::AlreadyAttached(_) => {
-                ErrorCode::IN_USE
+            Self::NameTaken { .. }
+            | Self::AddressTaken { .. }
+            | Self::AlreadyThere { .. }
+            | Self::AlreadyAttached(_) => ErrorCode::IN_USE,
+            Self::NoNetwork(_) | Self::OtherNetwork { .. } | Self::NotItsAddress { .. } => {
+                ErrorCode::INVALID_CONFIG
             }
-            Self::NoNetwork(_) | Self::OtherNetwork { .. } => ErrorCode::INVALID_CONFIG,
             Self::Unheeded { .. } => ErrorCode::UNSUPPORTED_FIELD,
         }
     }
@@ -105,7 +122,10 @@ impl ToCniError for JoinError {
             }
             Self::AlreadyAttached(_) => "a runtime has to call DEL before it calls ADD again",
             Self::Unheeded { key, .. } => unheeded(key),
-            Self::NotThere { .. } | Self::NoLink { .. } => return None,
+            Self::NotItsAddress { .. }
+            | Self::AddressTaken { .. }
+            | Self::NotThere { .. }
+            | Self::NoLink { .. } => return None,
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Docker's network: found, made where the config says how, and removed when it was made here.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cni_cnm::controller::spec::FamilySpec;
 use cni_cnm::engine::{CreateNetwork, Engine, EngineError, IpamPool, Network, NetworkIpam};
-use cni_types::NetworkName;
+use cni_types::{IpCidr, NetworkName};
 
 use super::error::JoinError;
 use crate::config::EngineNetwork;
@@ -112,21 +113,22 @@ fn is_made_for(network: &Network, of: &NetworkName) -> bool {
     label.is_some_and(|label| label == of.as_str())
 }
 
-/// Removes a network that was made for this CNI network and that no container is on. Whoever calls
-/// holds its lock.
+/// Removes a network that was made for this CNI network and that no container is on, `but_for` one
+/// of which Docker has only made a note. Whoever calls holds its lock.
 pub(super) fn remove_unused(
     engine: &Engine,
     id: &str,
-    of: &NetworkName,
+    (of, but_for): (&NetworkName, &str),
     deadline: Instant,
 ) -> Result<(), EngineError> {
     let Some(network) = find(engine, id, deadline)? else {
         return Ok(());
     };
-    if !is_made_for(&network, of)
-        || !network.containers.is_empty()
-        || engine.is_used(&network, deadline)?
-    {
+    if !is_made_for(&network, of) || !network.containers.is_empty() {
+        return Ok(());
+    }
+    let noted = engine.containers_on(&network, deadline)?;
+    if noted.iter().any(|container| container != but_for) {
         return Ok(());
     }
     match engine.remove_network(&network.id, deadline) {
@@ -134,6 +136,52 @@ pub(super) fn remove_unused(
         Err(error) if error.is_not_found() || error.is_in_use() => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Addresses that were asked for must be the network's to give. Docker says so as well, but only after
+/// it has made a note of the container.
+pub(super) fn require_free(network: &Network, wanted: &[IpAddr]) -> Result<(), JoinError> {
+    let name = || network.name.clone();
+    for address in wanted {
+        let pools = &network.ipam.config;
+        let mut subnets = pools.iter().filter_map(|pool| pool.subnet.parse().ok());
+        if !pools.is_empty() && !subnets.any(|subnet: IpCidr| subnet.contains(*address)) {
+            let all: Vec<&str> = pools.iter().map(|pool| pool.subnet.as_str()).collect();
+            return Err(JoinError::NotItsAddress {
+                address: *address,
+                network: name(),
+                subnets: all.join(", "),
+            });
+        }
+        if let Some(owner) = owner_of(network, *address) {
+            return Err(JoinError::AddressTaken {
+                address: *address,
+                network: name(),
+                owner,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn owner_of(network: &Network, address: IpAddr) -> Option<String> {
+    // Some versions of Docker tell it with a prefix length.
+    let is_it = |text: &str| {
+        let bare = text.split('/').next().unwrap_or_default();
+        bare.parse::<IpAddr>().is_ok_and(|other| other == address)
+    };
+    for pool in &network.ipam.config {
+        if is_it(&pool.gateway) {
+            return Some("the gateway".to_owned());
+        }
+        let mut reserved = pool.auxiliary_addresses.iter();
+        if let Some((name, _)) = reserved.find(|(_, text)| is_it(text)) {
+            return Some(format!("{name} (auxAddresses)"));
+        }
+    }
+    let mut containers = network.containers.values();
+    let owner = containers.find(|one| is_it(&one.ipv4_address) || is_it(&one.ipv6_address));
+    owner.map(|owner| format!("container {}", owner.name))
 }
 
 /// The networks that were made for this CNI network.
@@ -247,6 +295,43 @@ mod tests {
         ] {
             assert_eq!(said, format!("{begin}{expected}"));
         }
+    }
+
+    #[test]
+    fn addresses_must_be_the_networks_and_nobodys() {
+        let mut network = made();
+        let pool = network.ipam.config.first_mut().unwrap();
+        pool.gateway = "10.77.0.1".into();
+        pool.auxiliary_addresses = BTreeMap::from([("router".into(), "10.77.1.9".into())]);
+        let two = cni_cnm::engine::AttachedContainer {
+            name: "two".into(),
+            ipv4_address: "10.77.0.2/16".into(),
+            ipv6_address: "fd77::2/64".into(),
+            ..cni_cnm::engine::AttachedContainer::default()
+        };
+        network.containers.insert("c2".into(), two);
+        let refused = |address: &str| {
+            let wanted = [address.parse().unwrap()];
+            require_free(&network, &wanted)
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(refused("10.77.0.5"), None);
+        assert_eq!(refused("fd77::5"), None);
+        let on = |said: String| Some(format!("runtimeConfig.ips: {said}"));
+        let elsewhere = "10.78.0.5 is in no subnet of network red (10.77.0.0/16, fd77::/64)";
+        assert_eq!(refused("10.78.0.5"), on(elsewhere.into()));
+        for (address, owner) in [
+            ("10.77.0.1", "the gateway"),
+            ("10.77.1.9", "router (auxAddresses)"),
+            ("10.77.0.2", "container two"),
+            ("fd77::2", "container two"),
+        ] {
+            let said = format!("{address} of network red belongs to {owner}");
+            assert_eq!(refused(address), on(said));
+        }
+        network.ipam.config.clear();
+        require_free(&network, &["192.0.2.5".parse().unwrap()]).unwrap();
     }
 
     #[test]

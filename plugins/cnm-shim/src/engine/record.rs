@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cni_cnm::engine::{Container, Endpoint};
+use cni_cnm::engine::{Container, Endpoint, EngineError};
 use cni_cnm::store::record::{AttachmentRecord, LinkRecord, SandboxRecord};
 use cni_cnm::store::{Lock, RecordDir, Store, StoreError, attachment_key};
 use cni_types::Attachment;
@@ -26,9 +26,14 @@ pub(super) struct Connection {
     pub(super) engine: String,
     /// Docker's id of the container.
     pub(super) container: String,
+    /// How people know it.
+    pub(super) container_name: String,
     /// Docker's id of the network.
     pub(super) network: String,
     pub(super) network_name: String,
+    /// Whether the network was made for it, and goes with it if it is never whole.
+    #[serde(default)]
+    pub(super) made_network: bool,
     /// Whether the container was on `none`, to which it goes back.
     #[serde(default)]
     pub(super) was_on_none: bool,
@@ -47,15 +52,37 @@ pub(super) struct Connection {
     /// Whether Docker finds the link by an alternative name.
     #[serde(default)]
     pub(super) keeps_old_name: bool,
-    /// Whether Docker was asked to connect and gave no answer: it may do it yet.
     #[serde(default)]
-    pub(super) unanswered: bool,
-    /// Whether it is as it should be: the ADD was done, and no DEL has begun.
-    #[serde(default)]
-    pub(super) whole: bool,
+    pub(super) stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Stage {
+    /// Docker is about to be asked, or a removal has begun.
+    #[default]
+    Partial,
+    /// Docker was asked to connect and gave no answer: it may do it yet.
+    Unanswered,
+    /// It is as it should be.
+    Whole,
 }
 
 impl Connection {
+    /// How people know what is connected with what.
+    pub(super) fn subject(&self) -> String {
+        format!(
+            "container {} and network {}",
+            self.container_name, self.network_name
+        )
+    }
+
+    /// An error of Docker's with the names.
+    pub(super) fn named(&self, error: EngineError) -> EngineError {
+        error.between(&self.container_name, &self.network_name)
+    }
+
     /// The container's endpoint on the network, if it was this connection that brought it about.
     pub(super) fn endpoint_of<'a>(&self, container: &'a Container) -> Option<&'a Endpoint> {
         let endpoint = on_network(container, &self.network, &self.network_name)?;
@@ -162,7 +189,7 @@ mod tests {
 
     fn connection() -> Connection {
         let text = r#"{"attachment": {"network": "pods", "containerId": "c1", "ifname": "eth0"},
-            "engine": "unix:///var/run/docker.sock", "container": "c", "network": "n",
+            "engine": "unix:///var/run/docker.sock", "container": "c", "containerName": "one", "network": "n",
             "networkName": "red", "sandboxId": "s", "endpoint": "e"}"#;
         serde_json::from_str(text).unwrap()
     }

@@ -9,9 +9,10 @@ use cni_plugin::DelRequest;
 use cni_types::{Attachment, CniError, NetworkName};
 
 use super::container::NONE;
-use super::record::{Connection, Connections};
-use super::{network, open_at};
+use super::record::{Connection, Connections, Stage};
+use super::{container, network, open_at};
 use crate::config::Settings;
+use crate::error::ShimError;
 use crate::report;
 
 /// Disconnects the container: by what is remembered of it, whatever the config says by now.
@@ -38,15 +39,34 @@ pub(super) fn remove_one(
     let removal = Removal::new(&connection, connections, limits)?;
     match removal.run(&mut connection) {
         Err(Unfinished::Down(down)) if settings.leak_when_down => {
-            report::notes(&[format!("{}; GC tries again", CniError::from(down))]);
-            return Ok(());
+            report::notes(&[CniError::from(down).to_string()]);
+            Ok(())
         }
-        outcome => report::notes(&outcome?),
+        outcome => {
+            let notes = outcome?;
+            report::notes(&notes);
+            if settings.remove_network {
+                removal.remove_network(&connection, &attachment.network)?;
+            }
+            refuse_notes(attachment, &notes, settings)
+        }
     }
-    if settings.remove_network {
-        removal.remove_network(&connection, &attachment.network)?;
+}
+
+/// What was not as it should be fails a DEL only if the config says so.
+fn refuse_notes(
+    attachment: &Attachment,
+    notes: &[String],
+    settings: &Settings,
+) -> Result<(), CniError> {
+    if notes.is_empty() || !settings.strict_delete {
+        return Ok(());
     }
-    Ok(())
+    let refused = ShimError::Refused {
+        attachment: attachment.clone(),
+        notes: notes.join("; "),
+    };
+    Err(refused.into())
 }
 
 /// The record of an attachment. One that cannot be read is put aside: it must not be in the way for
@@ -126,22 +146,32 @@ impl<'a> Removal<'a> {
         })
     }
 
-    /// Takes it back and forgets it; returns what is worth telling. What could not be done keeps the
-    /// record.
+    /// Takes it back for good and forgets it; returns what is worth telling. What could not be done
+    /// keeps the record.
     pub(super) fn run(&self, connection: &mut Connection) -> Result<Vec<String>, Unfinished> {
+        self.end(connection, |_| true)
+    }
+
+    /// Takes back what a failed ADD has done, as far as that can be known: a call that was not
+    /// answered may be carried out yet, so whoever comes next looks again.
+    pub(super) fn undo(&self, connection: &mut Connection) -> Result<Vec<String>, Unfinished> {
+        self.end(connection, |connection| {
+            connection.stage != Stage::Unanswered
+        })
+    }
+
+    fn end(
+        &self,
+        connection: &mut Connection,
+        is_for_good: impl Fn(&Connection) -> bool,
+    ) -> Result<Vec<String>, Unfinished> {
         let undone = self.take_back(connection);
         let attachment = Attachment::from(&connection.attachment);
-        let kept = match &undone {
-            Ok(_) if connection.unanswered => {
-                // Whoever comes next looks again, and then for good.
-                connection.unanswered = false;
-                self.connections.save(connection)
-            }
-            Ok(_) => self.connections.forget(&attachment),
-            Err(_) => {
-                connection.whole = false;
-                self.connections.save(connection)
-            }
+        let kept = if undone.is_ok() && is_for_good(connection) {
+            self.connections.forget(&attachment)
+        } else {
+            connection.stage = Stage::Partial;
+            self.connections.save(connection)
         };
         kept.map_err(|error| Unfinished::Failed(error.into()))?;
         undone
@@ -156,8 +186,11 @@ impl<'a> Removal<'a> {
             self.disconnect(connection)?;
         }
         notes.extend(discard_link(connection)?);
-        if container.is_some() && connection.was_on_none {
-            notes.extend(self.put_back_on_none(connection)?);
+        if connection.made_network {
+            self.remove_made_network(connection)?;
+        }
+        if container.is_some() {
+            notes.extend(self.tidy(connection)?);
         }
         Ok(notes)
     }
@@ -174,37 +207,64 @@ impl<'a> Removal<'a> {
         }
     }
 
-    /// By force where it does not go otherwise. That it has happened meanwhile is fine.
-    fn disconnect(&self, connection: &Connection) -> Result<(), EngineError> {
-        let ask = |force| {
-            let (network, container) = (&connection.network, &connection.container);
-            let deadline = self.limits.join();
-            match self.engine.disconnect(network, container, force, deadline) {
-                Err(error) if error.is_not_connected() || error.is_not_found() => Ok(()),
-                outcome => outcome,
-            }
+    /// A network that was made for this connection alone. Only when it is gone can Docker be made to
+    /// strike out a note of it.
+    fn remove_made_network(&self, connection: &Connection) -> Result<(), Unfinished> {
+        let (name, id) = (&connection.network_name, &connection.network);
+        let lock = self.connections.lock_network(name, self.limits.total);
+        let _lock = lock.map_err(|error| Unfinished::Failed(error.into()))?;
+        let whose = (
+            &connection.attachment.network,
+            connection.container.as_str(),
+        );
+        network::remove_unused(&self.engine, id, whose, self.limits.join())?;
+        Ok(self.ask(connection, name, true)?)
+    }
+
+    /// What there is to be done about the container when it is disconnected. One that was on `none`
+    /// and is on nothing goes back, and what Docker has still noted is told.
+    fn tidy(&self, connection: &Connection) -> Result<Option<String>, EngineError> {
+        let Some(container) = self.container(connection)? else {
+            return Ok(None);
         };
-        match ask(false) {
-            Err(error) if !error.is_down() => ask(true),
+        let noted = connection.endpoint_of(&container).is_some();
+        let but_for = if noted { &connection.network_name } else { "" };
+        if connection.was_on_none && container::connected(&container, but_for).next().is_none() {
+            let nothing = EndpointConfig::default();
+            let deadline = self.limits.join();
+            match self.engine.connect(NONE, &container.id, &nothing, deadline) {
+                Err(error) if error.is_down() => return Err(error),
+                Err(error) if !noted => {
+                    let error = error.between(&connection.container_name, NONE);
+                    return Ok(Some(CniError::from(error).to_string()));
+                }
+                // Beside a note of another network there can be no `none`.
+                _back_or_in_the_way => {}
+            }
+        }
+        Ok(noted.then(|| {
+            format!(
+                "Docker keeps a note of {}: it shows them as connected, and connects them when the \
+                 container is started again",
+                connection.subject()
+            )
+        }))
+    }
+
+    /// By force where it does not go otherwise.
+    fn disconnect(&self, connection: &Connection) -> Result<(), EngineError> {
+        match self.ask(connection, &connection.network, false) {
+            Err(error) if !error.is_down() => self.ask(connection, &connection.network, true),
             outcome => outcome,
         }
     }
 
-    /// A container that is on nothing now, and was on `none`, has no network to begin with when it
-    /// is started again unless it goes back.
-    fn put_back_on_none(&self, connection: &Connection) -> Result<Option<String>, EngineError> {
-        let Some(container) = self.container(connection)? else {
-            return Ok(None);
-        };
-        if !container.network_settings.networks.is_empty() {
-            return Ok(None);
-        }
-        let nothing = EndpointConfig::default();
-        let deadline = self.limits.join();
-        match self.engine.connect(NONE, &container.id, &nothing, deadline) {
-            Err(error) if error.is_down() => Err(error),
-            Err(error) => Ok(Some(CniError::from(error).to_string())),
-            Ok(()) => Ok(None),
+    /// Asks to disconnect; that it has happened meanwhile is fine.
+    fn ask(&self, connection: &Connection, network: &str, force: bool) -> Result<(), EngineError> {
+        let (container, deadline) = (&connection.container, self.limits.join());
+        match self.engine.disconnect(network, container, force, deadline) {
+            Err(error) if error.is_not_connected() || error.is_not_found() => Ok(()),
+            outcome => outcome.map_err(|error| connection.named(error)),
         }
     }
 
@@ -216,9 +276,8 @@ impl<'a> Removal<'a> {
     ) -> Result<(), CniError> {
         let (name, id) = (&connection.network_name, &connection.network);
         let _lock = self.connections.lock_network(name, self.limits.total)?;
-        let removed = network::remove_unused(&self.engine, id, of, self.limits.join());
         // The container is disconnected, which is what DEL is for. GC removes networks, too.
-        if let Err(error) = removed {
+        if let Err(error) = network::remove_unused(&self.engine, id, (of, ""), self.limits.join()) {
             report::notes(&[CniError::from(error).to_string()]);
         }
         Ok(())

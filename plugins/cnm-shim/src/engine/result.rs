@@ -102,6 +102,7 @@ mod tests {
                 route("fe80::/64", ""),
             ],
             host_end: Some(HostEnd {
+                up: true,
                 name: "veth1".into(),
                 mac: "02:00:00:00:00:01".into(),
                 mtu: 1400,
@@ -140,7 +141,6 @@ mod tests {
                 {"dst": "0.0.0.0/0", "gw": "10.77.0.1"},
                 {"dst": "10.8.0.0/16", "scope": 253},
             ],
-            "dns": {},
         });
         assert_eq!(text(SpecVersion::V1_1_0), expected);
     }

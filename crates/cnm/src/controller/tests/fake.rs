@@ -59,6 +59,8 @@ pub(super) struct State {
     /// Links in the host's namespace and in sandboxes.
     pub(super) host_links: BTreeSet<String>,
     pub(super) sandbox_links: BTreeMap<String, String>,
+    /// Paths of sandboxes that were made for the driver.
+    pub(super) keys: BTreeSet<String>,
     /// The calls so far.
     pub(super) calls: Vec<String>,
     /// The bodies of the calls so far, as JSON.
@@ -126,6 +128,7 @@ impl World {
                 .keys()
                 .map(|(_, one)| format!("address {one}")),
         );
+        left.extend(state.keys.iter().map(|one| format!("key {one}")));
         left.extend(state.host_links.iter().map(|one| format!("link {one}")));
         left.extend(
             state
@@ -406,6 +409,16 @@ impl Sandboxes for World {
             dev: 4,
             inode: 7,
         })
+    }
+
+    fn make_key(&self, key: &Path, _: &Path) -> Result<(), SandboxError> {
+        self.0.borrow_mut().keys.insert(key.display().to_string());
+        Ok(())
+    }
+
+    fn remove_key(&self, key: &Path) -> Result<(), SandboxError> {
+        self.0.borrow_mut().keys.remove(&key.display().to_string());
+        Ok(())
     }
 
     fn is_free(&self, _: &Path, name: &IfName) -> Result<bool, SandboxError> {

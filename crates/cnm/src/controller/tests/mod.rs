@@ -279,7 +279,9 @@ fn one_failure_is_taken_back(ready: bool, method: Method, fault: Fault) {
     }
     let before = bench.world.left();
     bench.world.fault(method, fault);
-    let connected = catch_unwind(AssertUnwindSafe(|| bench.connect(&endpoint())));
+    let mut endpoint = endpoint();
+    endpoint.sandbox.key = Some("/keys/c1".into());
+    let connected = catch_unwind(AssertUnwindSafe(|| bench.connect(&endpoint)));
     let case = format!("{method} {fault:?}, network ready: {ready}");
     let harmless = method == Method::EndpointOperInfo
         && !matches!(fault, Fault::KilledBefore | Fault::KilledAfter);
@@ -288,15 +290,16 @@ fn one_failure_is_taken_back(ready: bool, method: Method, fault: Fault) {
     let succeeded = matches!(connected, Ok(Ok(_)));
     assert_eq!(succeeded, harmless || never_called, "{case}");
 
-    bench.disconnect(Policy::default());
+    // Only what has succeeded makes a network that stays.
+    let policy = if ready {
+        Policy::default()
+    } else {
+        REMOVE_NETWORK
+    };
+    bench.disconnect(if succeeded { policy } else { Policy::default() });
     if ready {
         assert_eq!(bench.world.left(), before, "{case}");
     } else {
-        // A network that nobody has heard of may be left half made: whoever comes next ends it.
-        bench
-            .controller()
-            .collect(None, |_| true, REMOVE_NETWORK, limits())
-            .unwrap();
         let unknown = ["pool pool-10.77.0.0/24"];
         let lost_pool = method == Method::RequestPool
             && matches!(fault, Fault::Unanswered | Fault::KilledAfter);
@@ -304,7 +307,7 @@ fn one_failure_is_taken_back(ready: bool, method: Method, fault: Fault) {
         assert_eq!(bench.world.left(), expected, "{case}");
     }
     assert_eq!(bench.records(), [""; 0], "{case}");
-    bench.connect(&endpoint()).expect(&case);
+    bench.connect(&endpoint).expect(&case);
 }
 
 /// A driver that is gone when an ADD fails is asked again by the DEL.
@@ -379,6 +382,26 @@ fn an_answered_error_of_a_removal_becomes_garbage() {
     }
 }
 
+/// OVN's refuses to take an endpoint out of a sandbox that it is not in, in words of its own.
+#[test]
+fn an_endpoint_that_was_deleted_is_left_once_more_and_no_more() {
+    for method in [Method::RevokeExternalConnectivity, Method::Leave] {
+        let bench = Bench::new();
+        bench.connect(&endpoint()).unwrap();
+        bench.world.fault_for_ever(method, Fault::Refused);
+        bench.disconnect(Policy::default());
+        assert_eq!(bench.records().len(), 1, "{method}");
+        bench.world.calls();
+        let collected = bench
+            .controller()
+            .collect(None, |_| true, Policy::default(), limits())
+            .unwrap();
+        assert_eq!(collected.failures, [""; 0], "{method}");
+        assert_eq!(bench.world.calls(), [method.as_str()]);
+        assert_eq!(bench.records(), [""; 0], "{method}");
+    }
+}
+
 /// A driver that was started anew without its memory knows nothing of the endpoint.
 #[test]
 fn a_driver_without_memory_is_believed_the_second_time() {
@@ -421,7 +444,8 @@ fn a_driver_may_fill_in_and_must_not_replace() {
     });
     let error = bench.connect(&endpoint()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::DRIVER);
-    assert!(error.to_string().contains("Cannot be modified"), "{error}");
+    let words = super::debts::in_words(&error);
+    assert!(words.contains("Cannot be modified"), "{words}");
     bench.disconnect(Policy::default());
     let expected = [
         "IpamDriver.RequestAddress",
@@ -539,6 +563,61 @@ fn gc_removes_what_is_not_valid_and_of_this_network() {
     assert_eq!(collect(&pods, false), 1);
     assert_eq!(bench.records(), [""; 0]);
     assert!(bench.world.0.borrow().endpoints.is_empty());
+}
+
+/// A network that another configuration has made goes by that one's wish.
+#[test]
+fn gc_leaves_the_networks_of_others_alone() {
+    let bench = Bench::new();
+    bench.connect(&endpoint()).unwrap();
+    bench.disconnect(Policy::default());
+    let collect = |name: &str| {
+        let (pods, of) = ("pods".parse().unwrap(), NetworkId::derive(name));
+        let controller = bench.controller();
+        let collected = controller.collect(Some((&pods, &of)), |_| false, REMOVE_NETWORK, limits());
+        collected.unwrap()
+    };
+    assert_eq!(collect("n2").networks, 0);
+    assert_ne!(bench.world.left(), [""; 0]);
+    assert_eq!(collect("n1").networks, 1);
+    assert_eq!(bench.world.left(), [""; 0]);
+}
+
+/// What is on a network is found without the network's own record.
+#[test]
+fn a_lost_network_record_hides_no_endpoint() {
+    let bench = Bench::new();
+    bench.connect(&endpoint()).unwrap();
+    let dir = bench.dir.path().join("cnm-shim/networks");
+    let dir = dir.join(network().id().as_str());
+    std::fs::remove_file(dir.join("network.json")).unwrap();
+    let controller = bench.controller();
+    let collected = controller.collect(None, |_| false, REMOVE_NETWORK, limits());
+    let collected = collected.unwrap();
+    assert_eq!((collected.endpoints, collected.failures.len()), (1, 0));
+    assert!(bench.world.0.borrow().endpoints.is_empty());
+    assert!(!dir.exists());
+}
+
+/// Docker has one path for each sandbox, however many networks it is on.
+#[test]
+fn the_path_for_drivers_goes_with_the_last_endpoint() {
+    let bench = Bench::new();
+    let mut both = [endpoint(), endpoint()];
+    both[1].attachment.ifname = "eth1".parse().unwrap();
+    for endpoint in &mut both {
+        endpoint.sandbox.key = Some("/keys/c1".into());
+        bench.connect(endpoint).unwrap();
+    }
+    for (endpoint, stays) in both.iter().zip([true, false]) {
+        let controller = bench.controller();
+        let (id, attachment) = (network().id(), &endpoint.attachment);
+        let ended = controller.disconnect(&id, attachment, REMOVE_NETWORK, limits());
+        assert_eq!(ended.unwrap().notes, [""; 0]);
+        let left = bench.world.left();
+        assert_eq!(left.contains(&"key /keys/c1".to_owned()), stays, "{left:?}");
+    }
+    assert_eq!(bench.world.left(), [""; 0]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub(in crate::cli) fn inventory() -> Inventory {
     });
     let mut gone = endpoint(&red, LONG, "eth0", "10.77.0.3/24");
     gone.sandbox.path = "/run/netns/c2".into();
-    (gone.complete, gone.tries) = (false, 1);
+    (gone.leaving, gone.tries) = (true, 1);
     for due in [
         Due::Leave,
         Due::Link,

@@ -23,6 +23,7 @@ fn placed() -> Placed {
         },
         mtu: 1400,
         host_end: Some(HostEnd {
+            up: true,
             name: "vethwl1".into(),
             mac: "02:00:00:00:00:01".into(),
             mtu: 1400,

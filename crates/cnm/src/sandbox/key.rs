@@ -8,27 +8,26 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use cni_cnm::ids::hex;
-use cni_cnm::store::Store;
-use cni_cnm::store::record::SandboxRecord;
-use cni_types::{CniError, ContainerId};
+use cni_types::ContainerId;
 use sha2::{Digest, Sha256};
 
-use crate::error::ShimError;
+use super::SandboxError;
+use crate::ids::hex;
 
 /// Where Docker has them.
 const DIR: &str = "/var/run/docker/netns";
 
-/// The path of a container's sandbox: 12 hexadecimal digits, as Docker's.
-pub(super) fn path(container: &ContainerId) -> PathBuf {
+/// The path of a container's sandbox in Docker's form: 12 hexadecimal digits.
+#[must_use]
+pub fn path(container: &ContainerId) -> PathBuf {
     let digits = hex(&Sha256::digest(container.as_str()));
     Path::new(DIR).join(digits.get(..12).unwrap_or(&digits))
 }
 
-/// Makes the path lead to the namespace. `false` if it does already: another of the container's
-/// networks has made it.
-pub(super) fn make(path: &Path, netns: &Path) -> Result<bool, ShimError> {
-    let failed = |source| ShimError::Key {
+/// Makes the path lead to the namespace. It may do so already, for another of the container's
+/// networks.
+pub(super) fn make(path: &Path, netns: &Path) -> Result<(), SandboxError> {
+    let failed = |source| SandboxError::Io {
         verb: "make",
         path: path.to_owned(),
         source,
@@ -41,10 +40,10 @@ pub(super) fn make(path: &Path, netns: &Path) -> Result<bool, ShimError> {
             .map_err(failed)?;
     }
     match std::os::unix::fs::symlink(netns, path) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if fs::read_link(path).is_ok_and(|target| target == netns) {
-                return Ok(false);
+                return Ok(());
             }
             replace_stale(path, netns).map_err(failed)
         }
@@ -53,7 +52,7 @@ pub(super) fn make(path: &Path, netns: &Path) -> Result<bool, ShimError> {
 }
 
 /// A link of ours that leads nowhere any more was left by a container of the same id.
-fn replace_stale(path: &Path, netns: &Path) -> io::Result<bool> {
+fn replace_stale(path: &Path, netns: &Path) -> io::Result<()> {
     let is_link = path.symlink_metadata()?.file_type().is_symlink();
     if !is_link || path.exists() {
         return Err(io::Error::new(
@@ -62,27 +61,11 @@ fn replace_stale(path: &Path, netns: &Path) -> io::Result<bool> {
         ));
     }
     fs::remove_file(path)?;
-    std::os::unix::fs::symlink(netns, path)?;
-    Ok(true)
-}
-
-/// Removes the path that drivers were told of a sandbox, once no endpoint is in it any more.
-pub(crate) fn remove_unused(store: &Store, sandbox: &SandboxRecord) -> Result<(), CniError> {
-    if sandbox.key == sandbox.path {
-        return Ok(());
-    }
-    for network in store.networks()?.into_iter().flatten() {
-        let others = store.endpoints(&network.id)?;
-        let mut others = others.into_iter().flatten();
-        if others.any(|it| it.sandbox.key == sandbox.key) {
-            return Ok(());
-        }
-    }
-    Ok(remove(&sandbox.key)?)
+    std::os::unix::fs::symlink(netns, path)
 }
 
 /// Removes the path, if it is a link. Docker's own are none.
-pub(super) fn remove(path: &Path) -> Result<(), ShimError> {
+pub(super) fn remove(path: &Path) -> Result<(), SandboxError> {
     let is_link = path
         .symlink_metadata()
         .is_ok_and(|meta| meta.file_type().is_symlink());
@@ -90,7 +73,7 @@ pub(super) fn remove(path: &Path) -> Result<(), ShimError> {
         return Ok(());
     }
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ShimError::Key {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SandboxError::Io {
             verb: "remove",
             path: path.to_owned(),
             source,
@@ -118,13 +101,16 @@ mod tests {
         let (netns, other) = (dir.path().join("c1"), dir.path().join("c2"));
         fs::write(&netns, "").unwrap();
         let path = dir.path().join("netns/0123456789ab");
-        assert!(make(&path, &netns).unwrap());
-        assert!(!make(&path, &netns).unwrap(), "it is there");
+        for _shared in 0..2 {
+            make(&path, &netns).unwrap();
+        }
         fs::write(&other, "").unwrap();
         let error = make(&path, &other).unwrap_err();
         assert!(error.to_string().contains("0123456789ab"), "{error}");
         fs::remove_file(&netns).unwrap();
-        assert!(make(&path, &other).unwrap(), "the old one led nowhere");
+        // The old one leads nowhere now.
+        make(&path, &other).unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), other);
         for _twice in 0..2 {
             remove(&path).unwrap();
         }
