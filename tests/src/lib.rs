@@ -10,6 +10,7 @@
 )]
 
 pub mod cgroup;
+pub mod chain;
 pub mod cnm;
 pub mod conflist;
 pub mod containerd;
@@ -18,6 +19,7 @@ pub mod crowd;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;
+pub mod firewalld;
 pub mod http;
 pub mod image;
 pub mod jail;

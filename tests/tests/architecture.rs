@@ -147,6 +147,14 @@ fn one_crate_speaks_http() {
 }
 
 #[test]
+fn one_plugin_speaks_dbus() {
+    for package in packages() {
+        let speaks = package.dependencies.contains("zbus");
+        assert_eq!(speaks, package.name == "firewall", "{}", package.name);
+    }
+}
+
+#[test]
 fn the_contract_touches_neither_kernel_nor_files() {
     let all = packages();
     let contract = all

@@ -216,11 +216,14 @@ impl DriverError {
         }
     }
 
-    /// Nobody answered, and so nobody knows whether the call was executed.
+    /// There is no answer, or none that can be understood, and so nobody knows whether the call was
+    /// executed.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        matches!(self.cause, Cause::Unreachable(_) | Cause::Timeout)
-            || self.cause.is_waited_in_vain()
+        matches!(
+            self.cause,
+            Cause::Unreachable(_) | Cause::Timeout | Cause::Malformed(_)
+        ) || self.cause.is_waited_in_vain()
     }
 
     /// The call never reached the driver.
@@ -338,6 +341,8 @@ mod tests {
         let built_in = |code| error(Cause::Failed(Box::new(CniError::new(code, "locked"))));
         let late = built_in(ErrorCode::TRY_AGAIN);
         assert!(late.is_down() && late.is_unknown());
+        let nonsense = error(Cause::Malformed("it is empty".into()));
+        assert!(!nonsense.is_down() && nonsense.is_unknown());
         assert!(!built_in(ErrorCode::IN_USE).is_down());
     }
 }

@@ -31,6 +31,10 @@ pub enum Operation {
     AddIsolation,
     RemoveIsolation,
     CheckIsolation,
+    AddForwarding,
+    RemoveForwarding,
+    CheckForwarding,
+    CollectForwarding,
 }
 
 impl fmt::Display for Operation {
@@ -49,6 +53,10 @@ impl fmt::Display for Operation {
             Self::AddIsolation => "isolate the network behind bridge",
             Self::RemoveIsolation => "remove the isolation of bridge",
             Self::CheckIsolation => "check the isolation of bridge",
+            Self::AddForwarding => "let the host forward for",
+            Self::RemoveForwarding => "remove the forwarding rules of",
+            Self::CheckForwarding => "check the forwarding rules of",
+            Self::CollectForwarding => "collect stale forwarding rules of network",
             Self::PublishPorts => "publish ports of",
             Self::WithdrawPorts => "withdraw ports of",
             Self::CheckPorts => "check ports of",

@@ -72,7 +72,9 @@ impl Controller {
         let Some(lock) = self.store.try_lock_network(network)? else {
             return Ok(departure);
         };
-        let unpaid = self.end_unused(network, Policy::default(), &lock, limits.undo())?;
+        let limits = limits.undo();
+        departure.notes = self.finish_all_garbage(network, limits)?;
+        let unpaid = self.end_unused(network, Policy::default(), &lock, limits)?;
         let unpaid = unpaid.into_iter().flat_map(Unpaid::into_words);
         departure.notes.extend(unpaid);
         Ok(departure)

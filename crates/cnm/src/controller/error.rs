@@ -6,7 +6,6 @@ use cni_types::{Attachment, ErrorCode, ToCniError};
 
 use crate::error::DriverError;
 use crate::sandbox::SandboxError;
-use crate::sandbox::plan::BadReply;
 use crate::store::StoreError;
 
 /// Something the controller was asked for did not happen.
@@ -22,35 +21,6 @@ pub enum ControllerError {
     /// The sandbox did not get what it was to get.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// A driver answered with something that makes no sense.
-    #[error("{driver} answered nonsense")]
-    BadReply {
-        /// Which.
-        driver: String,
-        /// What.
-        #[source]
-        source: BadReply,
-    },
-    /// The IPAM driver gave no address.
-    #[error("{driver} returned no address")]
-    NoAddress {
-        /// Which.
-        driver: String,
-    },
-    /// The network driver replaced what was not its to set.
-    #[error(
-        "{driver}: endpoint interface {what} present ({given}). Cannot be modified with {answered}."
-    )]
-    Replaced {
-        /// Which.
-        driver: String,
-        /// `IPv4 address`, `IPv6 address`, `MAC address`.
-        what: &'static str,
-        /// What it was given.
-        given: String,
-        /// What it answered.
-        answered: String,
-    },
     /// The network was made with another configuration, and is in use.
     #[error("network {0} was made with another configuration and has endpoints")]
     NetworkChanged(String),
@@ -90,9 +60,6 @@ impl ToCniError for ControllerError {
             Self::Driver(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Sandbox(error) => error.code(),
-            Self::BadReply { .. } | Self::NoAddress { .. } | Self::Replaced { .. } => {
-                ErrorCode::DRIVER
-            }
             Self::NetworkChanged(_) | Self::NetworkInUse { .. } | Self::AlreadyAttached(_) => {
                 ErrorCode::IN_USE
             }

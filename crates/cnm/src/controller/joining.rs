@@ -10,7 +10,7 @@ use cni_types::{IpCidr, MacAddr};
 use super::spec::{EndpointSpec, Limits};
 use super::{Controller, ControllerError, Outcome, requests};
 use crate::driver::{IpamDriver, NetworkDriver};
-use crate::error::DriverError;
+use crate::error::{Cause, DriverError, Method};
 use crate::sandbox::Placed;
 use crate::sandbox::plan::{self, BadReply, Placement, Wanted};
 use crate::store::Lock;
@@ -60,11 +60,14 @@ impl Joining<'_> {
         Ok(self.controller.store.save_endpoint(&self.record)?)
     }
 
-    fn bad(&self, source: BadReply) -> ControllerError {
-        ControllerError::BadReply {
+    /// An answer that makes no sense.
+    fn bad(&self, method: Method, why: impl Into<String>) -> ControllerError {
+        let error = DriverError {
             driver: self.driver.title(),
-            source,
-        }
+            method,
+            cause: Cause::Malformed(why.into()),
+        };
+        error.into()
     }
 
     /// Takes note of what there is already: the network that was made for it, and the path that the
@@ -143,16 +146,15 @@ impl Joining<'_> {
         let address = self.record.owed.receive(&asked, answer);
         let address = match address {
             Ok(address) => address,
-            Err(error) => {
-                self.save()?;
-                return Err(error.into());
-            }
+            Err(error) => return self.abandon(&[], error),
         };
         if address.is_empty() {
-            self.save()?;
-            return Err(ControllerError::NoAddress {
+            let error = DriverError {
                 driver: ipam.title(),
-            });
+                method: Method::RequestAddress,
+                cause: Cause::Malformed("there is no address in it".into()),
+            };
+            return self.abandon(&[], error);
         }
         self.record.addresses.push(address);
         Ok(())
@@ -199,12 +201,10 @@ impl Joining<'_> {
         ];
         for (what, given, answered) in fields {
             if !given.is_empty() && !answered.is_empty() {
-                return Err(ControllerError::Replaced {
-                    driver: self.driver.title(),
-                    what,
-                    given: given.clone(),
-                    answered: answered.clone(),
-                });
+                let why = format!(
+                    "endpoint interface {what} present ({given}). Cannot be modified with {answered}."
+                );
+                return Err(self.bad(Method::CreateEndpoint, why));
             }
         }
         // Told apart by their values, whatever the key, as libnetwork does.
@@ -215,7 +215,8 @@ impl Joining<'_> {
         if !answered.mac_address.is_empty() {
             self.record.mac.clone_from(&answered.mac_address);
         }
-        Ok(())
+        self.addresses()?;
+        self.mac().map(drop)
     }
 
     pub(super) fn join(&mut self) -> Outcome<JoinReply> {
@@ -241,7 +242,7 @@ impl Joining<'_> {
         });
         parsed
             .collect::<Result<_, _>>()
-            .map_err(|bad| self.bad(bad))
+            .map_err(|bad| self.bad(Method::CreateEndpoint, bad.to_string()))
     }
 
     fn mac(&self) -> Outcome<Option<MacAddr>> {
@@ -253,8 +254,9 @@ impl Joining<'_> {
             value: self.record.mac.clone(),
             why: "this is not a MAC address",
         };
-        let mac = self.record.mac.parse().map_err(|why| self.bad(bad(why)));
+        let mac = self.record.mac.parse();
         mac.map(Some)
+            .map_err(|why| self.bad(Method::CreateEndpoint, bad(why).to_string()))
     }
 
     /// What the sandbox gets. From here on the record owes the link's way back, and what
@@ -268,7 +270,8 @@ impl Joining<'_> {
             routes: &self.spec.routes,
             default_route: self.spec.default_route,
         };
-        let planned = plan::plan(reply, &wanted).map_err(|bad| self.bad(bad))?;
+        let planned =
+            plan::plan(reply, &wanted).map_err(|bad| self.bad(Method::Join, bad.to_string()))?;
         if let Some(placement) = &planned {
             self.record.link = Some(LinkRecord {
                 src_name: placement.src_name.to_string(),

@@ -7,8 +7,8 @@ use super::disconnect::{Departure, Policy};
 use super::spec::Limits;
 use super::{Controller, ControllerError, Outcome};
 use crate::ids::NetworkId;
-use crate::store::Lock;
 use crate::store::record::{Due, EndpointRecord, NetworkRecord};
+use crate::store::{Lock, StoreError};
 
 impl Controller {
     /// Removes an endpoint that was looked at before, as a [`disconnect`](Self::disconnect) does, and
@@ -72,6 +72,18 @@ impl Controller {
         };
         failures.extend(saved.err().map(|error| in_words(&error)));
         failures
+    }
+
+    /// The same with all that there is of a network.
+    pub(super) fn finish_all_garbage(
+        &self,
+        network: &NetworkId,
+        limits: Limits,
+    ) -> Result<Vec<String>, StoreError> {
+        let all = self.store.garbage(network)?.into_iter().flatten();
+        Ok(all
+            .flat_map(|garbage| self.finish_garbage(garbage, limits))
+            .collect())
     }
 
     /// The link of an endpoint that is dead may still lie about in the host's namespace. Says in words

@@ -49,9 +49,11 @@ impl Controller {
         })
     }
 
-    /// What is in the way of a new network of that name goes first.
+    /// What is in the way of a new network of that name goes first: what is left of its endpoints, for
+    /// whose sake drivers may refuse to delete it, then the network.
     fn clear_network(&self, mut record: NetworkRecord, limits: Limits) -> Outcome<()> {
         let name = record.name.clone();
+        let _tried = self.finish_all_garbage(&record.id, limits)?;
         let unpaid = self.end_network(&mut record, limits)?;
         match unpaid.down {
             Some(error) => Err(error.into()),

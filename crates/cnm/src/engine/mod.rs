@@ -6,22 +6,18 @@
 //! Names are compared here. Engine takes any beginning of an id for the id, and lists what merely
 //! contains a name; nobody is to be disconnected who was not meant.
 
+mod call;
 mod error;
 mod locate;
 mod version;
 mod wire;
 
-use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use cni_types::Json;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::http::text::{excerpt, plain};
-use crate::http::{Address, Client, HttpError, Patience, Reply, Request, Verb};
-use crate::wire::decode;
+use crate::http::{Address, Client, Patience, Verb};
 
 pub use error::{EngineCause, EngineError, Operation};
 pub use locate::locate;
@@ -31,10 +27,8 @@ pub use wire::{
     HostConfig, IpamPool, Network, NetworkIpam, NetworkSettings, ServerVersion, State,
 };
 
-use wire::{ConnectRequest, CreateNetworkReply, DisconnectRequest, Listed, Message};
-
-/// The host that requests are for, as Docker's own clients say.
-const HOST: &str = "api.moby.localhost";
+use call::{Failure, segment, succeeded, understand};
+use wire::{ConnectRequest, CreateNetworkReply, DisconnectRequest, Listed};
 
 /// Docker Engine.
 #[derive(Debug)]
@@ -149,10 +143,8 @@ impl Engine {
         name: &str,
         deadline: Instant,
     ) -> Result<Vec<Network>, EngineError> {
-        let filters = serde_json::json!({ "name": [name] }).to_string();
-        let path = format!("/networks?filters={}", encode(&filters));
-        let listed: Result<Vec<Network>, _> = self.get(&path, deadline);
-        let mut networks =
+        let listed = self.list("/networks?", ("name", &[name]), deadline);
+        let mut networks: Vec<Network> =
             listed.map_err(|failure| failure.during(Operation::ListNetworks, name.to_owned()))?;
         networks.retain(|network| network.name == name);
         Ok(networks)
@@ -167,12 +159,10 @@ impl Engine {
         (label, value): (&str, &str),
         deadline: Instant,
     ) -> Result<Vec<Network>, EngineError> {
-        let filters = serde_json::json!({ "label": [format!("{label}={value}")] }).to_string();
-        let path = format!("/networks?filters={}", encode(&filters));
-        let listed: Result<Vec<Network>, _> = self.get(&path, deadline);
-        let mut networks = listed.map_err(|failure| {
-            failure.during(Operation::ListLabelled, format!("{label}={value}"))
-        })?;
+        let text = format!("{label}={value}");
+        let listed = self.list("/networks?", ("label", &[&text]), deadline);
+        let mut networks: Vec<Network> =
+            listed.map_err(|failure| failure.during(Operation::ListLabelled, text))?;
         networks.retain(|network| network.labels.get(label).is_some_and(|it| it == value));
         Ok(networks)
     }
@@ -187,13 +177,11 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Vec<String>, EngineError> {
         // A container that does not run knows the network only by its name.
-        let either = [&network.id, &network.name];
-        let filters = serde_json::json!({ "network": either }).to_string();
-        let path = format!("/containers/json?all=1&filters={}", encode(&filters));
-        let listed: Result<Vec<Listed>, _> = self.get(&path, deadline);
-        listed
-            .map(|listed| listed.into_iter().map(|one| one.id).collect())
-            .map_err(|failure| failure.during(Operation::ListContainers, network.name.clone()))
+        let either = [network.id.as_str(), &network.name];
+        let listed = self.list("/containers/json?all=1&", ("network", &either), deadline);
+        let listed: Vec<Listed> = listed
+            .map_err(|failure| failure.during(Operation::ListContainers, network.name.clone()))?;
+        Ok(listed.into_iter().map(|one| one.id).collect())
     }
 
     /// Makes a network and tells its id.
@@ -272,132 +260,10 @@ impl Engine {
         self.post(&format!("/networks/{network}/{what}"), request, deadline)
             .map(drop)
     }
-
-    fn get<T: DeserializeOwned>(&self, path: &str, deadline: Instant) -> Result<T, Failure> {
-        let reply = self.call(Verb::Get, path, b"", deadline)?;
-        Ok(understand(&reply)?)
-    }
-
-    fn post(
-        &self,
-        path: &str,
-        request: &impl Serialize,
-        deadline: Instant,
-    ) -> Result<Reply, Failure> {
-        let body = serde_json::to_vec(request)
-            .map_err(|error| EngineCause::Malformed(error.to_string()))?;
-        self.call(Verb::Post, path, &body, deadline)
-    }
-
-    /// A call of the version that both sides speak, with a reply of success.
-    fn call(
-        &self,
-        verb: Verb,
-        path: &str,
-        body: &[u8],
-        deadline: Instant,
-    ) -> Result<Reply, Failure> {
-        let version = self.api_version(deadline).map_err(Failure::Whole)?;
-        let path = format!("/v{version}{path}");
-        Ok(succeeded(self.send(verb, &path, body, deadline)?)?)
-    }
-
-    fn send(
-        &self,
-        verb: Verb,
-        path: &str,
-        body: &[u8],
-        deadline: Instant,
-    ) -> Result<Reply, EngineCause> {
-        let mut headers = vec![("Host", HOST), ("Accept", "application/json")];
-        if !body.is_empty() {
-            headers.push(("Content-Type", "application/json"));
-        }
-        let request = Request {
-            verb,
-            path,
-            headers: &headers,
-            body,
-        };
-        let reply = self.client.send(&request, &self.patience, deadline);
-        reply.map_err(EngineCause::Http)
-    }
-}
-
-/// What fails on the way to a call has its own words; the call's failure is told with its subject.
-enum Failure {
-    Cause(EngineCause),
-    Whole(EngineError),
-}
-
-impl From<EngineCause> for Failure {
-    fn from(cause: EngineCause) -> Self {
-        Self::Cause(cause)
-    }
-}
-
-impl Failure {
-    fn during(self, operation: Operation, subject: String) -> EngineError {
-        match self {
-            Self::Cause(cause) => cause.during(operation, subject),
-            Self::Whole(error) => error,
-        }
-    }
 }
 
 fn join(container: &str, network: &str) -> String {
     format!("container {container} and network {network}")
-}
-
-/// A reply, if it is one of success; else what its message says.
-fn succeeded(reply: Reply) -> Result<Reply, EngineCause> {
-    if (200..300).contains(&reply.status) {
-        return Ok(reply);
-    }
-    let said = decode::<Message>(&reply.body).map(|body| body.message);
-    let message = said
-        .ok()
-        .filter(|message| !message.is_empty())
-        .unwrap_or_else(|| plain(&reply.body));
-    Err(EngineCause::Refused {
-        status: reply.status,
-        message: if message.is_empty() {
-            "nothing".to_owned()
-        } else {
-            message
-        },
-    })
-}
-
-fn understand<T: DeserializeOwned>(reply: &Reply) -> Result<T, EngineCause> {
-    Json::parse(&reply.body)
-        .and_then(|body| body.decode())
-        .map_err(|error| {
-            let body = excerpt(&String::from_utf8_lossy(&reply.body));
-            EngineCause::Malformed(format!("{error}, in {body}"))
-        })
-}
-
-/// A name as a part of a path. What a server would take for more than that is no name.
-fn segment(name: &str) -> Result<String, EngineCause> {
-    if ["", ".", ".."].contains(&name) {
-        let why = format!("{name:?} is no name");
-        return Err(EngineCause::Http(HttpError::Address(why)));
-    }
-    Ok(encode(name))
-}
-
-/// Percent-encodes what is not unreserved (RFC 3986, section 2.3).
-fn encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String does not fail.
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use cni_types::IpCidr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -90,7 +91,10 @@ impl IpamDriver for RemoteIpamDriver {
         request: &RequestPoolRequest,
         deadline: Instant,
     ) -> Outcome<RequestPoolReply> {
-        self.tell(Method::RequestPool, request, deadline)
+        let method = Method::RequestPool;
+        let reply: RequestPoolReply = self.tell(method, request, deadline)?;
+        require_cidr("Pool", &reply.pool).map_err(|cause| self.error(method, cause))?;
+        Ok(reply)
     }
 
     fn release_pool(&self, request: &ReleasePoolRequest, deadline: Instant) -> Outcome<()> {
@@ -103,11 +107,26 @@ impl IpamDriver for RemoteIpamDriver {
         request: &RequestAddressRequest,
         deadline: Instant,
     ) -> Outcome<RequestAddressReply> {
-        self.tell(Method::RequestAddress, request, deadline)
+        let method = Method::RequestAddress;
+        let reply: RequestAddressReply = self.tell(method, request, deadline)?;
+        // Some have none to give, for a gateway.
+        if !reply.address.is_empty() {
+            require_cidr("Address", &reply.address).map_err(|cause| self.error(method, cause))?;
+        }
+        Ok(reply)
     }
 
     fn release_address(&self, request: &ReleaseAddressRequest, deadline: Instant) -> Outcome<()> {
         self.tell(Method::ReleaseAddress, request, deadline)
             .map(nothing)
     }
+}
+
+/// Docker takes nothing else either.
+fn require_cidr(key: &str, text: &str) -> Result<(), Cause> {
+    if text.parse::<IpCidr>().is_ok() {
+        return Ok(());
+    }
+    let why = format!("{key} is {text:?}, not an address with its prefix length");
+    Err(Cause::Malformed(why))
 }

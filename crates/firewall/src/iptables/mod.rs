@@ -5,6 +5,7 @@
 //! no process at all where iptables is a front of `nf_tables`, as it is nearly everywhere: its
 //! chains and rules are removed like any others, in one transaction.
 
+pub(crate) mod forward;
 pub mod hostports;
 mod masquerade;
 mod process;
@@ -16,6 +17,7 @@ use std::fmt;
 use crate::error::{FirewallError, Operation};
 use crate::nft::Nft;
 
+pub(crate) use forward::KERNEL_FORWARD;
 pub use masquerade::{add, check, gc, remove, restore_for_add, restore_for_remove, wanted};
 pub(crate) use masquerade::{has_chain, remove_from};
 pub use tables::Family;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,15 @@ use crate::error::Cause;
 
 /// Where the programs are if `PATH` does not lead there, as it does not for some runtimes.
 const FOLDERS: [&str; 4] = ["", "/usr/sbin/", "/sbin/", "/usr/local/sbin/"];
+
+/// Whether there is such a program.
+pub(super) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = FOLDERS.iter().filter(|folder| !folder.is_empty());
+    std::env::split_paths(&path)
+        .chain(folders.map(PathBuf::from))
+        .any(|folder| folder.join(program).is_file())
+}
 
 /// Runs a program, feeds it `input`, and answers what it printed.
 ///

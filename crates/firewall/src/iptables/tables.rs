@@ -45,8 +45,8 @@ pub(super) struct Programs {
     pub(super) save: &'static str,
     pub(super) restore: &'static str,
     /// The same for the kernel's old tables, if they have names of their own.
-    legacy_save: &'static str,
-    legacy_restore: &'static str,
+    pub(super) legacy_save: &'static str,
+    pub(super) legacy_restore: &'static str,
     /// Lists the old tables of the network namespace; absent without them.
     legacy_tables: &'static str,
 }
@@ -69,6 +69,17 @@ impl Family {
                 legacy_tables: "/proc/thread-self/net/ip6_tables_names",
             },
         }
+    }
+
+    /// Whether there is iptables for the family on this machine.
+    #[must_use]
+    pub fn is_installed(self) -> bool {
+        process::is_installed(self.programs().restore)
+    }
+
+    /// What prints the rules.
+    pub(crate) fn save_program(self) -> &'static str {
+        self.programs().save
     }
 
     /// The `nat` table that iptables keeps in `nf_tables`.
@@ -207,7 +218,11 @@ pub(super) fn remove_from_legacy(
     Ok(())
 }
 
-fn restore_with(program: &'static str, input: &str, patience: Duration) -> Result<(), Cause> {
+pub(super) fn restore_with(
+    program: &'static str,
+    input: &str,
+    patience: Duration,
+) -> Result<(), Cause> {
     // iptables' own patience is a second shorter, so that its words come before our deadline.
     let wait = patience.as_secs().saturating_sub(1).max(1).to_string();
     process::run(program, &["--noflush", "--wait", &wait], input, patience).map(drop)

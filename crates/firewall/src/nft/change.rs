@@ -285,6 +285,13 @@ impl Hook {
         number: 2, // NF_INET_FORWARD
         priority: libc::NF_IP_PRI_FILTER,
     };
+    /// What a bridge forwards between its ports: `type filter hook forward priority filter`, which
+    /// is -200 for bridges.
+    pub const BRIDGE_FORWARD: Self = Self {
+        kind: "filter",
+        number: 2, // NF_BR_FORWARD
+        priority: -200,
+    };
     /// Source NAT, after routing: `type nat hook postrouting priority srcnat`.
     pub const SOURCE_NAT: Self = Self {
         kind: "nat",

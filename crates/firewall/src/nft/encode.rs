@@ -244,7 +244,7 @@ mod tests {
     use crate::nft::expr::{Ct, Header, Meta, Register, Relation, Verdict};
     use crate::nft::{Family, view};
     use crate::registry::{Layout, Observed};
-    use crate::{masquerade, portmap, spoofcheck};
+    use crate::{forward, masquerade, portmap, spoofcheck};
 
     /// A message a line: type, sequence number, payload.
     fn dump(transaction: &Transaction) -> String {
@@ -321,6 +321,23 @@ mod tests {
         };
         let layout = portmap::layout(&publication).unwrap();
         golden("portmap.txt", &dump(&first(portmap::TABLE, &layout)));
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_first_ingress_policy_is_these_bytes() {
+        let forwarding = forward::Forwarding {
+            addresses: ["10.1.0.5", "fd00:1::5"]
+                .map(|text| text.parse().unwrap())
+                .to_vec(),
+            ingress: Some(forward::Ingress {
+                policy: forward::Policy::Isolated,
+                bridge: "cni0".parse().unwrap(),
+            }),
+            keeper: forward::Keeper::Firewalld,
+        };
+        let layout = forward::layout(&forwarding);
+        golden("forward.txt", &dump(&first(forward::TABLE, &layout)));
     }
 
     /// Compares with a file of `testdata`; `UPDATE_GOLDEN=1` writes it.
@@ -401,9 +418,25 @@ mod tests {
             Expr::Verdict(Verdict::Goto("there".to_owned())),
             Expr::Verdict(Verdict::Drop),
         ];
+        assert_read_back(&rule);
+    }
+
+    #[test]
+    fn what_others_write_is_read() {
+        assert_read_back(&[
+            Expr::Meta(Meta::LinkProtocol, Register::FIRST),
+            Expr::Ct(Ct::State, Register::FIRST),
+            Expr::Match {
+                name: "comment".to_owned(),
+                info: b"why\0".to_vec(),
+            },
+        ]);
+    }
+
+    fn assert_read_back(rule: &[Expr]) {
         let mut bytes = Vec::new();
         Writer(&mut bytes).u64(number::RULE_HANDLE, 9);
-        write_rule("t", "c", (&rule, Some("why")), &mut Writer(&mut bytes));
+        write_rule("t", "c", (rule, Some("why")), &mut Writer(&mut bytes));
         let read = view::rule(&bytes).unwrap();
         assert_eq!(read.expressions, rule);
         assert_eq!(read.comment.as_deref(), Some("why"));

@@ -11,6 +11,8 @@ use super::change::Family;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Meta {
+    /// Its link protocol, `ETH_P_*`, two bytes: on a bridge, what tells IPv4 from IPv6.
+    LinkProtocol,
     /// The packet mark, four bytes in the host's order.
     Mark,
     /// The index of the device it came in by, four bytes in the host's order.
@@ -29,6 +31,8 @@ pub enum Meta {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ct {
+    /// `NF_CT_STATE_BIT`s, four bytes in the host's order.
+    State,
     /// `IPS_*` bits, four bytes in the host's order.
     Status,
 }
@@ -147,6 +151,13 @@ pub enum Expr {
         address: Register,
         /// Where the port is.
         port: Register,
+    },
+    /// A match of iptables, which this crate reads and never writes.
+    Match {
+        /// Its name.
+        name: String,
+        /// Its `struct xt_*_info`.
+        info: Vec<u8>,
     },
     /// What this crate never writes, by its name.
     Other(String),

@@ -9,6 +9,7 @@ pub(super) const TABLE_NAME: u16 = 1;
 pub(super) const CHAIN_TABLE: u16 = 1;
 pub(super) const CHAIN_NAME: u16 = 3;
 pub(super) const CHAIN_HOOK: u16 = 4;
+pub(super) const CHAIN_POLICY: u16 = 5;
 pub(super) const CHAIN_TYPE: u16 = 7;
 pub(super) const HOOK_NUMBER: u16 = 1;
 pub(super) const HOOK_PRIORITY: u16 = 2;
@@ -49,6 +50,9 @@ pub(super) const META_SOURCE: u16 = 3;
 
 pub(super) const CT_DESTINATION: u16 = 1;
 pub(super) const CT_KEY: u16 = 2;
+
+pub(super) const MATCH_NAME: u16 = 1;
+pub(super) const MATCH_INFO: u16 = 3;
 
 pub(super) const FIB_DESTINATION: u16 = 1;
 pub(super) const FIB_RESULT: u16 = 2;

@@ -2,11 +2,11 @@
 
 use nix::errno::Errno;
 
-use super::change::Table;
+use super::change::{Family, Table};
 use super::encode::{Message, write_element_key};
 use super::number;
 use super::socket::{Nft, position};
-use super::view::{self, BaseChain, Element, Rule};
+use super::view::{self, BaseChain, Element, HookedChain, Rule};
 use crate::error::Cause;
 use crate::nfnetlink::{Channel, DUMP, Frames, Outbox, Reply, SMALLEST_PIECE, Writer};
 
@@ -114,6 +114,9 @@ impl Nft {
         let limit = self.limit();
         let first = self.next;
         let count = usize::try_from(outbox.next.wrapping_sub(first)).unwrap_or_default();
+        if count == 0 {
+            return Ok(());
+        }
         self.next = outbox.next;
         self.main.send(&outbox.bytes)?;
         let mut answered = 0;
@@ -174,6 +177,28 @@ impl Nft {
         self.dump(Message::GetSet, table, view::set_name, |body| {
             body.text(number::SET_TABLE, table.name);
         })
+    }
+
+    /// The sets of all tables of a family: table and name.
+    pub(crate) fn sets_of_family(
+        &mut self,
+        family: Family,
+    ) -> Result<Vec<(String, String)>, Cause> {
+        let kind = Message::GetSet.kind();
+        self.list(
+            |outbox| outbox.message(kind, DUMP, (family.number(), 0), |_all| {}),
+            view::set_place,
+        )
+    }
+
+    /// The chains of all tables of a family that the kernel calls.
+    pub(crate) fn hooked_chains(&mut self, family: Family) -> Result<Vec<HookedChain>, Cause> {
+        let kind = Message::GetChain.kind();
+        let chains = self.list(
+            |outbox| outbox.message(kind, DUMP, (family.number(), 0), |_all| {}),
+            |object| Ok(view::hooked_chain(object)),
+        )?;
+        Ok(chains.into_iter().flatten().collect())
     }
 
     /// All elements of a set; none if there is no such set.

@@ -40,6 +40,16 @@ pub struct BaseChain {
     pub priority: i32,
 }
 
+/// A chain that the kernel calls, of any table of a family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HookedChain {
+    pub(crate) table: String,
+    pub(crate) chain: String,
+    pub(crate) hook: BaseChain,
+    /// Whether it drops what no rule of it decides about.
+    pub(crate) drops: bool,
+}
+
 impl Rule {
     /// Whether the rule looks up a set, or names it in its comment: then it is of no use without.
     pub(crate) fn serves(&self, set: &str) -> bool {
@@ -100,6 +110,26 @@ pub(super) fn set_name(object: &[u8]) -> Result<String, Cause> {
     Attributes(object)
         .text(number::SET_NAME)
         .ok_or(Cause::Decode("a set without a name"))
+}
+
+/// A set's table and its own name.
+pub(super) fn set_place(object: &[u8]) -> Result<(String, String), Cause> {
+    let table = Attributes(object).text(number::SET_TABLE);
+    let table = table.ok_or(Cause::Decode("a set without a table"))?;
+    Ok((table, set_name(object)?))
+}
+
+/// A chain with its hook; `None` for a chain that only other chains call.
+pub(super) fn hooked_chain(object: &[u8]) -> Option<HookedChain> {
+    /// `NF_DROP`
+    const DROP: u32 = 0;
+    let attributes = Attributes(object);
+    Some(HookedChain {
+        table: attributes.text(number::CHAIN_TABLE)?,
+        chain: attributes.text(number::CHAIN_NAME)?,
+        hook: base_chain(object)?,
+        drops: attributes.u32(number::CHAIN_POLICY) == Some(DROP),
+    })
 }
 
 /// A chain's hook; `None` for a chain that only other chains call.

@@ -25,7 +25,7 @@
 //!
 //! A mapping is an element of a map: an ADD costs the same with five thousand mappings as with none,
 //! and so does a connection's first packet, the only one that sees any of this.
-//! docs/decisions/007-port-mappings.md has the whole ruleset and tells why it is this one.
+//! docs/decisions/008-port-mappings.md has the whole ruleset and tells why it is this one.
 //!
 //! A library for whoever publishes ports: the chained plugin, and drivers that do it themselves.
 //! IPv4 loopback needs, besides, `route_localnet` of the interface that leads to the container:

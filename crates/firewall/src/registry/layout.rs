@@ -6,7 +6,7 @@ use std::fmt;
 use crate::nft::{BaseChain, Change, Element, Expr, Hook, Rule, Table, Transaction, Type};
 use crate::owner::Tag;
 
-use super::tag_of;
+use super::{OWN_TABLES, tag_of};
 
 /// Everything that an attachment needs in a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,7 +213,10 @@ impl Layout {
     /// All that is missing. Elements of others with the same key are replaced: whoever plans has
     /// found out that they were left behind.
     pub(crate) fn plan(&self, table: Table, observed: &Observed, comment: &str) -> Transaction {
-        let mut changes = vec![Change::AddTable(table)];
+        let mut changes = Vec::new();
+        if table.name.starts_with(OWN_TABLES) {
+            changes.push(Change::AddTable(table));
+        }
         changes.extend(self.chains.iter().map(|chain| Change::AddChain {
             table,
             chain: chain.name,

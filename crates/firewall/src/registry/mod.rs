@@ -17,13 +17,24 @@ use crate::owner::Tag;
 pub(crate) use layout::{Chain, Layout, Observed, Place, Set, SetRule};
 pub use layout::{Lack, Missing};
 
-/// One table of ours.
+/// How the names of our tables begin; nobody else's do.
+pub(crate) const OWN_TABLES: &str = "tenon_";
+
+/// One table of ours, or what we have in somebody else's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Registry {
     pub(crate) table: Table,
     /// Whether a set goes, with the rules that serve it, when its last element goes. The others go
     /// together with the table.
     pub(crate) goes_when_empty: fn(&str) -> bool,
+}
+
+impl Registry {
+    /// Whether the whole table is ours, and goes when it is empty. In a table of somebody else's we
+    /// have sets and rules, and they alone are read and removed.
+    pub(crate) fn owns_table(&self) -> bool {
+        self.table.name.starts_with(OWN_TABLES)
+    }
 }
 
 pub(crate) fn tag_of(element: &Element) -> Option<Tag> {

@@ -78,8 +78,8 @@ impl Registry {
             other => other?,
         };
         let mut places = Vec::new();
-        let mut is_empty = !sets.is_empty();
-        for set in sets {
+        let mut is_empty = !sets.is_empty() && self.owns_table();
+        for set in self.own_sets(sets) {
             for element in nft.elements(self.table, &set)? {
                 is_empty = false;
                 if tag_of(&element).is_some_and(&condemned) {
@@ -111,6 +111,7 @@ impl Registry {
                 table: true,
                 ..Emptied::default()
             };
+            let sets = self.own_sets(sets);
             for set in &sets {
                 if nft.elements(self.table, set)?.is_empty() {
                     emptied.sets.push(set.clone());
@@ -118,6 +119,7 @@ impl Registry {
                     emptied.table = false;
                 }
             }
+            emptied.table &= self.owns_table();
             let nothing = !emptied.table && !emptied.sets.iter().any(|set| self.goes(set));
             if sets.is_empty() || nothing {
                 return Ok(());
@@ -128,6 +130,14 @@ impl Registry {
                 other => return other,
             }
         }
+    }
+
+    /// Those of a table's sets that are ours.
+    fn own_sets(&self, mut sets: Vec<String>) -> Vec<String> {
+        if !self.owns_table() {
+            sets.retain(|set| self.goes(set));
+        }
+        sets
     }
 
     fn goes(&self, set: &str) -> bool {
@@ -158,7 +168,7 @@ impl Registry {
                 Glance::Unknown => return Ok(None),
             }
         }
-        if others {
+        if others || !self.owns_table() {
             return Ok(Some(emptied));
         }
         for set in nft.sets(self.table)? {

@@ -11,6 +11,7 @@
 )]
 
 mod foreign;
+mod forward;
 mod hostports;
 mod iptables;
 mod isolation;

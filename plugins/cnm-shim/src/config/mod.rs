@@ -93,7 +93,7 @@ impl Backend {
             &removal.on_driver_down,
             &["", "keep", "leak"],
         )?;
-        if removal.force_delete && backend(&conf.r#type, &conf.backend) == ENGINE {
+        if removal.force_delete && means_engine(&request.config) {
             return Err(ConfigError::Together {
                 one: "forceDelete",
                 other: "backend: engine",
@@ -121,6 +121,12 @@ fn backend<'a>(plugin_type: &str, written: &'a str) -> &'a str {
         "" => "driver",
         given => given,
     }
+}
+
+/// Whether a config is one of the `engine` backend, whatever else is wrong with it.
+pub(crate) fn means_engine(config: &Json) -> bool {
+    let text = |key| config.get(key).and_then(Json::as_str).unwrap_or_default();
+    backend(text("type"), text("backend")) == ENGINE
 }
 
 /// The configs of `to_docker` say `0.1`, which was a version before versions had three numbers.

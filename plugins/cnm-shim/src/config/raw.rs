@@ -47,8 +47,6 @@ pub(super) struct Conf {
 /// What a removal needs; whatever is wrong with it, there is a default.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RemovalConf {
-    pub(super) r#type: String,
-    pub(super) backend: String,
     pub(super) network: String,
     pub(super) data_dir: String,
     pub(super) timeout: Json,
@@ -70,8 +68,6 @@ impl RemovalConf {
         };
         let flag = |key| matches!(config.get(key), Some(Json::Bool(true)));
         Self {
-            r#type: text("type"),
-            backend: text("backend"),
             network: text("network"),
             data_dir: text("dataDir"),
             timeout: config.get("timeout").cloned().unwrap_or_default(),

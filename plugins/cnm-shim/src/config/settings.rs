@@ -9,7 +9,7 @@ use cni_cnm::store::record::DriverRef;
 use cni_types::{Json, NetworkName};
 
 use super::raw::RemovalConf;
-use super::{ENGINE, backend, driver_ref};
+use super::{driver_ref, means_engine};
 
 /// Where records are kept.
 pub(crate) const DATA_DIR: &str = "/var/lib/cni/cnm-shim";
@@ -74,7 +74,7 @@ impl Settings {
             leak_when_down: conf.on_driver_down == "leak",
             strict_delete: conf.strict_delete,
             // Docker is never asked for more than what is remembered.
-            force_delete: conf.force_delete && backend(&conf.r#type, &conf.backend) != ENGINE,
+            force_delete: conf.force_delete && !means_engine(config),
             remove_network: conf.remove_network_when_unused,
             driver: driver_ref(&or(conf.driver, "bridge"), &conf.driver_url),
         }

@@ -30,8 +30,10 @@ pub(crate) fn check(
     }
     let mut errors = compare_container(request, &result, &connection)?;
     if config.check_driver {
-        let asked = ask_docker(&connection, settings)?;
-        errors.extend(asked.map(CniError::from));
+        errors.extend(match ask_docker(&connection, settings) {
+            Ok(found) => found.map(CniError::from),
+            Err(error) => Some(error.into()),
+        });
     }
     CniError::collect(errors)
 }

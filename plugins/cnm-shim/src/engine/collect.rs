@@ -7,7 +7,7 @@ use cni_types::{Attachment, CniError, ErrorCode};
 use super::error::JoinError;
 use super::record::Connections;
 use super::{network, open, remove};
-use crate::config::{EngineConfig, Settings};
+use crate::config::{EngineConfig, Settings, means_engine};
 
 /// Disconnects what is remembered of this CNI network and is no valid attachment, and removes the
 /// networks that were made for it and are not used, if they are to go.
@@ -29,8 +29,9 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
         }
         errors.extend(remove::remove_one(&connections, &attachment, settings).err());
     }
-    // Who never had anything to do with Docker is not to wait for it.
-    if settings.remove_network && connections.is_there() {
+    // Who has nothing to do with Docker is not to wait for it.
+    let is_engine = means_engine(&request.request.config);
+    if is_engine && settings.remove_network && connections.is_there() {
         errors.extend(remove_networks(request, &connections, settings).err());
     }
     CniError::collect(errors)

@@ -278,6 +278,11 @@ impl Driver {
         self.shared.close();
     }
 
+    /// Whether connections are refused.
+    pub fn is_down(&self) -> bool {
+        !self.shared.is_listening()
+    }
+
     /// Listens again after its death, with all its memory.
     pub fn revive(&self) {
         self.shared.close();

@@ -81,13 +81,22 @@ impl Shared {
         }
     }
 
-    /// Refuses connections from now on, and ends those that there are.
-    pub(super) fn close(&self) {
-        let mut lines = lock(&self.lines);
-        lines.life += 1;
-        for listener in lines.listeners.drain(..) {
+    pub(super) fn is_listening(&self) -> bool {
+        !lock(&self.lines).listeners.is_empty()
+    }
+
+    /// Refuses connections from now on.
+    fn stop_listening(&self) {
+        for listener in lock(&self.lines).listeners.drain(..) {
             listener.close();
         }
+    }
+
+    /// Refuses connections from now on, and ends those that there are.
+    pub(super) fn close(&self) {
+        self.stop_listening();
+        let mut lines = lock(&self.lines);
+        lines.life += 1;
         for stream in std::mem::take(&mut lines.connections).values() {
             stream.close();
         }
@@ -242,6 +251,8 @@ impl Call<'_> {
                 self.shared.wait(*by, self.connection.life) && self.send(&reply)
             }
             (Act::AnswerAndDie, Some(reply)) => {
+                // A quick client must not find it alive.
+                self.shared.stop_listening();
                 self.send(&reply);
                 self.die()
             }

@@ -382,6 +382,26 @@ fn an_answered_error_of_a_removal_becomes_garbage() {
     }
 }
 
+/// OVN's refuses to take an endpoint out of a sandbox that it is not in, in words of its own.
+#[test]
+fn an_endpoint_that_was_deleted_is_left_once_more_and_no_more() {
+    for method in [Method::RevokeExternalConnectivity, Method::Leave] {
+        let bench = Bench::new();
+        bench.connect(&endpoint()).unwrap();
+        bench.world.fault_for_ever(method, Fault::Refused);
+        bench.disconnect(Policy::default());
+        assert_eq!(bench.records().len(), 1, "{method}");
+        bench.world.calls();
+        let collected = bench
+            .controller()
+            .collect(None, |_| true, Policy::default(), limits())
+            .unwrap();
+        assert_eq!(collected.failures, [""; 0], "{method}");
+        assert_eq!(bench.world.calls(), [method.as_str()]);
+        assert_eq!(bench.records(), [""; 0], "{method}");
+    }
+}
+
 /// A driver that was started anew without its memory knows nothing of the endpoint.
 #[test]
 fn a_driver_without_memory_is_believed_the_second_time() {
@@ -424,7 +444,8 @@ fn a_driver_may_fill_in_and_must_not_replace() {
     });
     let error = bench.connect(&endpoint()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::DRIVER);
-    assert!(error.to_string().contains("Cannot be modified"), "{error}");
+    let words = super::debts::in_words(&error);
+    assert!(words.contains("Cannot be modified"), "{words}");
     bench.disconnect(Policy::default());
     let expected = [
         "IpamDriver.RequestAddress",

@@ -6,7 +6,8 @@ use crate::nft::change::Family;
 use crate::nft::number;
 
 impl Meta {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
+        Self::LinkProtocol,
         Self::Mark,
         Self::InputIndex,
         Self::InputName,
@@ -18,6 +19,7 @@ impl Meta {
     /// `NFT_META_*`
     fn number(self) -> u32 {
         match self {
+            Self::LinkProtocol => 1,
             Self::Mark => 3,
             Self::InputIndex => 4,
             Self::InputName => 6,
@@ -36,12 +38,15 @@ impl Ct {
     /// `NFT_CT_*`
     fn number(self) -> u32 {
         match self {
+            Self::State => 0,
             Self::Status => 2,
         }
     }
 
     fn read(number: u32) -> Option<Self> {
-        Some(Self::Status).filter(|key| key.number() == number)
+        [Self::State, Self::Status]
+            .into_iter()
+            .find(|key| key.number() == number)
     }
 }
 
@@ -166,6 +171,7 @@ impl Expr {
             Self::Verdict(_) | Self::Immediate { .. } => "immediate",
             Self::Masquerade => "masq",
             Self::DestinationNat { .. } => "nat",
+            Self::Match { .. } => "match",
             Self::Other(name) => name,
         }
     }
@@ -220,6 +226,9 @@ impl Expr {
                 .u32(number::NAT_FAMILY, u32::from(family.number()))
                 .u32(number::NAT_ADDRESS, address.number())
                 .u32(number::NAT_PORT, port.number()),
+            Self::Match { name, info } => data
+                .text(number::MATCH_NAME, name)
+                .bytes(number::MATCH_INFO, info),
             Self::Masquerade | Self::Other(_) => data,
             _ => self.write_load(data),
         }
@@ -292,6 +301,10 @@ impl Expr {
             "lookup" if is_first(number::LOOKUP_SOURCE) => Self::read_lookup(data),
             "immediate" => Self::read_immediate(data),
             "masq" => Some(Self::Masquerade),
+            "match" => Some(Self::Match {
+                name: data.text(number::MATCH_NAME)?,
+                info: data.bytes(number::MATCH_INFO)?.to_vec(),
+            }),
             "nat" if data.u32(number::NAT_TYPE) == Some(DESTINATION) => {
                 Some(Self::DestinationNat {
                     family: Family::read(data.u32(number::NAT_FAMILY)?)?,
