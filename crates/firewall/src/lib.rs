@@ -54,6 +54,13 @@ mod tests {
             spoofcheck::remove(&mut nft, &one, None).unwrap();
             isolation::remove(&mut nft, &one, &"br0".parse().unwrap()).unwrap();
         }
+        let known = ["10.1.0.5".parse().unwrap()];
+        let held = forward::held(&mut nft, &one, &known).unwrap();
+        assert_eq!((&held.unrecorded[..], held.open.len()), (&known[..], 0));
+        forward::remove(&mut nft, &one, &held).unwrap();
+        let stale = forward::stale(&mut nft, &one.network, &[]).unwrap();
+        assert_eq!(stale, forward::Held::default());
+        forward::collect(&mut nft, &one.network, &[], &stale).unwrap();
         let nothing = portmap::Removed::default();
         assert_eq!(portmap::remove(&mut nft, &one).unwrap(), nothing);
         assert_eq!(portmap::gc(&mut nft, &one.network, &[]).unwrap(), nothing);

@@ -19,8 +19,8 @@
 //! At the end, where the policy would decide: what such a chain drops by a rule of its own stays
 //! dropped. Sets and rules go with the last container, and the table is what it was.
 //!
-//! The chain of iptables is none of these: `iptables` cannot print a table with foreign rules in it.
-//! It gets the reference's rules.
+//! The chain of iptables is none of these: `iptables` cannot print a rule that looks up a set. It gets
+//! the reference's rules.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

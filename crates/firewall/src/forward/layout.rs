@@ -128,7 +128,7 @@ pub(super) fn add_set(
     layout: &mut Layout,
     name: String,
     addresses: &[IpAddr],
-    mut rules: Vec<SetRule>,
+    rules: Vec<SetRule>,
 ) {
     let v6 = addresses.iter().any(IpAddr::is_ipv6);
     let places = addresses.iter().map(|address| Place {
@@ -138,7 +138,6 @@ pub(super) fn add_set(
         name: format!("{address} in {name}"),
     });
     layout.places.extend(places);
-    rules.sort_by_key(|rule| rule.chain);
     layout.sets.push(Set {
         name,
         key: Type(if v6 { &[Part::Ipv6] } else { &[Part::Ipv4] }),

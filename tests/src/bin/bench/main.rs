@@ -2,9 +2,11 @@
 //! that alternate in one sitting. `scripts/bench` builds what it needs and runs it.
 
 mod case;
+mod copies;
 mod docker;
 mod join;
 mod machine;
+mod ports;
 mod report;
 mod run;
 mod side;
@@ -23,7 +25,7 @@ use cni_testkit::{Suite, World};
 use crate::case::{CASES, Case, Work};
 use crate::machine::Machine;
 use crate::report::Report;
-use crate::sitting::Sitting;
+use crate::sitting::{Figures, Sitting};
 
 const PAGE: &str = "docs/benchmarks.md";
 
@@ -92,21 +94,23 @@ fn measure(settings: &Settings) -> Result<Report> {
     let wanted = |case: &&Case| {
         settings.cases.is_empty() || settings.cases.iter().any(|name| name == case.name)
     };
-    let mut rows = Vec::new();
+    let mut figures = Figures::default();
     let mut docker = None;
     for case in CASES.iter().filter(wanted) {
         let in_case = || format!("case {}", case.name);
         if let Work::Join = case.work {
             docker = Some(join::take(&sitting).with_context(in_case)?);
-        } else {
-            rows.extend(sitting.take(case).with_context(in_case)?);
+            continue;
         }
+        let found = sitting.take(case).with_context(in_case)?;
+        figures.rows.extend(found.rows);
+        figures.connections.extend(found.connections);
     }
     Ok(Report {
         docker,
         machine,
         sizes: machine::sizes(reference.bin_dir(), ours.bin_dir())?,
-        rows,
+        figures,
         pairs: settings.pairs,
     })
 }

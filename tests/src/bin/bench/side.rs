@@ -1,5 +1,6 @@
 //! One of the two that are compared: a host of its own, its containers and its leases.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cni_testkit::{Netns, Suite, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::case::Network;
+use crate::case::{Network, merged};
 use crate::run::Call;
 use crate::trace::{Cost, traced};
+
+/// The port that the first container publishes.
+const FIRST_PORT: u16 = 10_000;
 
 /// A suite of plugins on a host namespace where nothing else happens.
 #[derive(Debug)]
@@ -58,90 +62,141 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// ADD for one container.
+    /// ADD for one container: the time that the plugins of its chain took.
     pub(crate) fn add(&mut self, index: usize) -> Result<Duration> {
-        let call = self.call("ADD", index)?;
-        let (elapsed, stdout) = self.host.run(|| call.timed())?;
-        self.keep(index, &stdout)?;
-        Ok(elapsed)
+        let times = self.add_by(index, Call::timed)?;
+        Ok(times.iter().sum())
     }
 
     /// DEL for one container.
     pub(crate) fn del(&mut self, index: usize) -> Result<Duration> {
-        let call = self.call("DEL", index)?;
-        let (elapsed, _) = self.host.run(|| call.timed())?;
-        Ok(elapsed)
+        let times = self.del_by(index, Call::timed)?;
+        Ok(times.iter().sum())
     }
 
     /// What ADD and DEL for one container cost.
     pub(crate) fn trace(&mut self, index: usize) -> Result<[Cost; 2]> {
-        let add = self.call("ADD", index)?;
-        let (added, stdout) = self.host.run(|| traced(&add))?;
-        self.keep(index, &stdout)?;
-        let del = self.call("DEL", index)?;
-        let (deleted, _) = self.host.run(|| traced(&del))?;
-        Ok([added, deleted])
+        let added = self.add_by(index, traced)?;
+        let deleted = self.del_by(index, traced)?;
+        Ok([added, deleted].map(|costs| costs.into_iter().sum()))
     }
 
     /// Makes sure that the plugins did the work: `count` containers are attached.
     pub(crate) fn expect_attached(&self, count: usize) -> Result<()> {
         let wanted = count * self.network.subnets.len();
-        let leases = count_leases(&self.data_dir)?;
-        let name = self.suite.name();
-        ensure!(leases == wanted, "{name} has {leases} leases, not {wanted}");
+        let leases = leases(&self.data_dir)?;
+        let (name, found) = (self.suite.name(), leases.len());
+        ensure!(found == wanted, "{name} has {found} leases, not {wanted}");
         if self.network.has_links() {
             let links = self.host.link_names();
             let ends = links.iter().filter(|link| link.starts_with("veth")).count();
             ensure!(ends == count, "{name} has {ends} veth pairs, not {count}");
         }
+        if self.network.is_chain() {
+            let rules = self.host.command("nft", &["list", "ruleset"]);
+            let named: HashSet<&str> = rules.split([' ', '\n', ',', '/']).collect();
+            for address in leases {
+                ensure!(
+                    named.contains(&*address.to_string()),
+                    "no rule of {name} for {address}"
+                );
+            }
+        }
         Ok(())
     }
 
-    fn call(&self, command: &'static str, index: usize) -> Result<Call> {
-        let container = self.containers.get(index).context("no such container")?;
-        let mut conf = self.network.conf(&self.data_dir);
-        if let (Some(result), Some(keys)) = (&container.result, conf.as_object_mut()) {
-            keys.insert("prevResult".into(), result.clone());
+    /// Each plugin gets the result of the one before it.
+    fn add_by<T: Send>(
+        &mut self,
+        index: usize,
+        run: impl Fn(&Call) -> Result<(T, Vec<u8>)> + Sync,
+    ) -> Result<Vec<T>> {
+        let container = self
+            .containers
+            .get_mut(index)
+            .context("no such container")?;
+        let mut done = Vec::new();
+        let mut result = None;
+        for conf in self.network.confs(&self.data_dir, port(index)?) {
+            let call = call(
+                self.suite,
+                "ADD",
+                (index, &container.netns),
+                (conf, &result),
+            );
+            let (outcome, stdout) = self.host.run(|| run(&call))?;
+            done.push(outcome);
+            result = Some(decode(&stdout, self.network.subnets.len())?);
         }
-        // As long as the ids of real runtimes.
-        let id = format!("{index:064x}");
-        let stdin = conf.to_string().into_bytes();
-        Ok(Call::new(self.suite, self.network.plugin, command, stdin)
-            .variable("CNI_CONTAINERID", id)
-            .variable("CNI_NETNS", container.netns.path())
-            .variable("CNI_IFNAME", "eth0"))
+        // host-local alone is an IPAM plugin, which gets no result of its own.
+        container.result = result.filter(|_| self.network.has_links());
+        Ok(done)
     }
 
-    fn keep(&mut self, index: usize, stdout: &[u8]) -> Result<()> {
-        let result: Value = serde_json::from_slice(stdout).context("decode the result of ADD")?;
-        let addresses = result
-            .get("ips")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
-        let wanted = self.network.subnets.len();
-        ensure!(
-            addresses == wanted,
-            "{addresses} addresses, not {wanted}: {result}"
-        );
-        if let Some(container) = self.containers.get_mut(index) {
-            // host-local alone is an IPAM plugin, which gets no result of its own.
-            container.result = self.network.has_links().then_some(result);
-        }
-        Ok(())
+    /// The last plugin first, each with the result of all.
+    fn del_by<T: Send>(
+        &self,
+        index: usize,
+        run: impl Fn(&Call) -> Result<(T, Vec<u8>)> + Sync,
+    ) -> Result<Vec<T>> {
+        let Container { netns, result } =
+            self.containers.get(index).context("no such container")?;
+        let confs = self.network.confs(&self.data_dir, port(index)?);
+        let run_one = |conf| {
+            let call = call(self.suite, "DEL", (index, netns), (conf, result));
+            let (outcome, _) = self.host.run(|| run(&call))?;
+            Ok(outcome)
+        };
+        confs.into_iter().rev().map(run_one).collect()
     }
 }
 
-/// Files named as addresses in the directories of networks.
-fn count_leases(data_dir: &Path) -> Result<usize> {
-    let mut count = 0;
+/// The port that a container publishes, if it does.
+fn port(index: usize) -> Result<u16> {
+    let index = u16::try_from(index).context("too many containers")?;
+    FIRST_PORT.checked_add(index).context("too many containers")
+}
+
+/// A command for the container `index`, with what it is made of.
+pub(crate) fn call(
+    suite: &Suite,
+    command: &'static str,
+    (index, netns): (usize, &Netns),
+    (conf, result): (Value, &Option<Value>),
+) -> Call {
+    let plugin = conf.get("type").and_then(Value::as_str).unwrap_or_default();
+    let plugin = plugin.to_owned();
+    let with_result = match result {
+        Some(result) => merged(conf, json!({"prevResult": result})),
+        None => conf,
+    };
+    let stdin = with_result.to_string().into_bytes();
+    // As long as the ids of real runtimes.
+    Call::new(suite, &plugin, command, stdin)
+        .variable("CNI_CONTAINERID", format!("{index:064x}"))
+        .variable("CNI_NETNS", netns.path())
+        .variable("CNI_IFNAME", "eth0")
+}
+
+fn decode(stdout: &[u8], wanted: usize) -> Result<Value> {
+    let result: Value = serde_json::from_slice(stdout).context("decode the result of ADD")?;
+    let ips = result.get("ips").and_then(Value::as_array);
+    let addresses = ips.map_or(0, Vec::len);
+    ensure!(
+        addresses == wanted,
+        "{addresses} addresses, not {wanted}: {result}"
+    );
+    Ok(result)
+}
+
+/// The addresses that files are named after in the directories of networks.
+fn leases(data_dir: &Path) -> Result<Vec<IpAddr>> {
+    let mut addresses = Vec::new();
     for network in fs::read_dir(data_dir)? {
         for file in fs::read_dir(network?.path())? {
             let name = file?.file_name();
-            count += usize::from(
-                name.to_str()
-                    .is_some_and(|name| name.parse::<IpAddr>().is_ok()),
-            );
+            addresses.extend(name.to_str().and_then(|name| name.parse::<IpAddr>().ok()));
         }
     }
-    Ok(count)
+    Ok(addresses)
 }

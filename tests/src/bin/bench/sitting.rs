@@ -7,6 +7,7 @@ use cni_testkit::{Suite, World};
 
 use crate::case::{Case, Network, Work};
 use crate::machine::others_running;
+use crate::ports::PortSide;
 use crate::progress;
 use crate::run::Call;
 use crate::side::Side;
@@ -22,6 +23,11 @@ const RESIDENT: usize = 0;
 /// Attached and detached for what is not timed: warming up, and counting.
 const SPARE: usize = 1;
 const UNTIMED: usize = 2;
+
+/// More ports than this take the reference long.
+const MANY: u16 = 1000;
+/// How many connections make a run, whose time is their mean.
+const CONNECTIONS: u32 = 100;
 
 /// Where and how often.
 #[derive(Debug)]
@@ -40,12 +46,23 @@ pub(crate) struct Row {
     pub(crate) command: &'static str,
     /// By what, e.g. `bridge + host-local`.
     pub(crate) title: &'static str,
-    /// Milliseconds of every run of each side; the nth of both are a pair.
+    /// Milliseconds of every run of each side (microseconds of a connection); the nth of both are a
+    /// pair.
     pub(crate) times: [Vec<f64>; 2],
-    /// Nothing of a daemon: what it does for one call cannot be told from the rest.
+    /// None of a connection, which is no process's; none of a daemon: what it does for one call cannot
+    /// be told from the rest.
     pub(crate) costs: Option<[Cost; 2]>,
     /// How many others were running before each pair.
     pub(crate) others: Vec<u32>,
+}
+
+/// What a case found out.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    /// Operations of plugins.
+    pub(crate) rows: Vec<Row>,
+    /// Connections to published ports.
+    pub(crate) connections: Vec<Row>,
 }
 
 /// What pairs of runs took.
@@ -104,12 +121,17 @@ impl Pairs {
 
 impl Sitting<'_> {
     /// Measures a case.
-    pub(crate) fn take(&self, case: &Case) -> Result<Vec<Row>> {
+    pub(crate) fn take(&self, case: &Case) -> Result<Figures> {
+        let of_plugins = |rows| Figures {
+            rows,
+            connections: Vec::new(),
+        };
         match &case.work {
-            Work::Version { plugin } => Ok(vec![self.version(case, plugin)?]),
-            Work::Attach(network) => self.attach(case, network),
+            Work::Version { plugin } => Ok(of_plugins(vec![self.version(case, plugin)?])),
+            Work::Attach(network) => Ok(of_plugins(self.attach(case, network)?)),
+            Work::Publish { ports } => self.publish(case, *ports),
             // Measured against something else, by `join::take`.
-            Work::Join => Ok(Vec::new()),
+            Work::Join => Ok(Figures::default()),
         }
     }
 
@@ -167,6 +189,54 @@ impl Sitting<'_> {
             added.row("ADD", case.title, Some([add_then, add_now])),
             deleted.row("DEL", case.title, Some([del_then, del_now])),
         ])
+    }
+
+    fn publish(&self, case: &Case, ports: u16) -> Result<Figures> {
+        progress(&format!("{}: {} ports before", case.name, ports - 1));
+        let [reference, ours] = self.suites;
+        let mut sides = [
+            PortSide::new(self.world, reference, ports)?,
+            PortSide::new(self.world, ours, ports)?,
+        ];
+        let [reference, ours] = &sides;
+        let ([add_then, del_then], [add_now, del_now]) = (reference.trace()?, ours.trace()?);
+        // The reference takes seconds where there are many.
+        let count = if ports > MANY {
+            self.pairs.min(20)
+        } else {
+            self.pairs
+        };
+        progress(&format!("{}: ADD and DEL, {count} pairs", case.name));
+        let mut deletions = [Vec::new(), Vec::new()];
+        let added = Pairs::take(count, |side, _| {
+            let (ports, times) = (sides.get(side), deletions.get_mut(side));
+            let (ports, times) = ports.zip(times).context("no such side")?;
+            let added = ports.add()?;
+            times.push(milliseconds(ports.del()?));
+            Ok(milliseconds(added))
+        })?;
+        let deleted = Pairs {
+            times: deletions,
+            others: added.others.clone(),
+        };
+        for side in &mut sides {
+            side.add()?;
+            side.expect_published()?;
+            side.connect(CONNECTIONS)?;
+        }
+        progress(&format!("{}: connections, {} pairs", case.name, self.pairs));
+        let connected = Pairs::take(self.pairs, |side, _| {
+            let side = sides.get_mut(side).context("no such side")?;
+            side.connect(CONNECTIONS)
+                .map(|time| 1000.0 * milliseconds(time))
+        })?;
+        Ok(Figures {
+            rows: vec![
+                added.row("ADD", case.title, Some([add_then, add_now])),
+                deleted.row("DEL", case.title, Some([del_then, del_now])),
+            ],
+            connections: vec![connected.row("", case.title, None)],
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
+use std::iter::Sum;
 use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, Result};
@@ -26,6 +27,18 @@ pub(crate) struct Cost {
     pub(crate) syscalls: u32,
     /// The largest resident memory that any process had, in KiB.
     pub(crate) peak_kib: u64,
+}
+
+impl Sum for Cost {
+    /// Of what runs one after the other.
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::default(), |all, one| Self {
+            processes: all.processes + one.processes,
+            threads: all.threads + one.threads,
+            syscalls: all.syscalls + one.syscalls,
+            peak_kib: all.peak_kib.max(one.peak_kib),
+        })
+    }
 }
 
 /// Runs `call` to its end, and to the end of all that it leaves behind.
