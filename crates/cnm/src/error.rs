@@ -238,6 +238,12 @@ impl DriverError {
         matches!(self.cause, Cause::NotImplemented)
     }
 
+    /// The driver answered with an error.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.cause, Cause::Refused(_))
+    }
+
     /// The driver says that what it was to remove is not there, as far as that can be told from its
     /// words: the protocol has no code for it.
     #[must_use]
@@ -263,10 +269,16 @@ impl DriverError {
         }
     }
 
-    /// The driver says that what it was to make is there already, as far as that can be told.
+    /// The driver says that what it was to make is there already, as far as that can be told: OVN's
+    /// keeps the reason to itself, and says only which command has failed.
     #[must_use]
     pub fn is_exists(&self) -> bool {
-        matches!(&self.cause, Cause::Refused(text) if text.to_ascii_lowercase().contains("exist") && !self.is_gone())
+        const OF_OVN: &str = "ls-add fatal error executing";
+        let Cause::Refused(text) = &self.cause else {
+            return false;
+        };
+        let text = text.to_ascii_lowercase();
+        (text.contains("exist") || text.contains(OF_OVN)) && !self.is_gone()
     }
 
     /// What the person who reads the error can do about it.
@@ -337,6 +349,8 @@ mod tests {
             "ls-add: red: a switch named red already exists".into(),
         ));
         assert!(there.is_exists() && !there.is_gone());
+        let wordless = "create_network: ls-add Fatal error executing ['ovn-nbctl', 'ls-add', 'n1']";
+        assert!(error(Cause::Refused(wordless.into())).is_exists());
         assert!(!error(Cause::Timeout).is_gone());
         assert!(error(Cause::Timeout).is_down() && error(Cause::Timeout).is_unknown());
         let refused = error(Cause::NoConnection("Connection refused".into()));

@@ -20,6 +20,8 @@ use crate::wire::network::NetworkRequest;
 pub(super) struct Unpaid {
     /// The network driver did not answer, and was not asked for anything more.
     pub(super) down: Option<DriverError>,
+    /// The IPAM driver did not answer.
+    pub(super) ipam_is_down: bool,
     /// In words, one for each debt that was tried in vain.
     pub(super) failures: Vec<String>,
 }
@@ -138,7 +140,10 @@ impl Controller {
                     unpaid.down = Some(error);
                     return unpaid;
                 }
-                Payment::Down(error) => unpaid.fail(&mut record.owed, &debt.due, in_words(&error)),
+                Payment::Down(error) => {
+                    unpaid.ipam_is_down = true;
+                    unpaid.fail(&mut record.owed, &debt.due, in_words(&error));
+                }
                 Payment::Failed(why) => unpaid.fail(&mut record.owed, &debt.due, why),
             }
         }

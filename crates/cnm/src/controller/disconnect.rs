@@ -111,7 +111,7 @@ impl Controller {
         };
         record.owed.incur(Due::Leave);
         record.owed.incur(Due::Endpoint);
-        let Unpaid { down, failures } = self.pay_endpoint(&mut record, true, limits);
+        let Unpaid { down, failures, .. } = self.pay_endpoint(&mut record, true, limits);
         Departure {
             found: false,
             down,
@@ -131,7 +131,7 @@ impl Controller {
             record.leaving = true;
             self.store.save_endpoint(&record)?;
         }
-        let Unpaid { down, failures } = self.pay_endpoint(&mut record, again, limits);
+        let Unpaid { down, failures, .. } = self.pay_endpoint(&mut record, again, limits);
         let mut departure = Departure {
             found: true,
             down: None,

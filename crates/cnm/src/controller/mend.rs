@@ -4,6 +4,7 @@ use cni_types::Attachment;
 
 use super::debts::in_words;
 use super::disconnect::{Departure, Policy};
+use super::network::TRIES;
 use super::spec::Limits;
 use super::{Controller, ControllerError, Outcome};
 use crate::ids::NetworkId;
@@ -62,12 +63,18 @@ impl Controller {
     /// Tries again to remove what is left of an endpoint; says in words what cannot be removed.
     #[must_use]
     pub fn finish_garbage(&self, mut garbage: EndpointRecord, limits: Limits) -> Vec<String> {
-        let mut failures = self.pay_endpoint(&mut garbage, true, limits).into_words();
+        let unpaid = self.pay_endpoint(&mut garbage, true, limits);
+        let is_down = unpaid.down.is_some() || unpaid.ipam_is_down;
+        let mut failures = unpaid.into_words();
+        garbage.tries += 1;
         let saved = if garbage.owed.is_empty() {
             failures.extend(self.sweep(&garbage));
             self.store.remove_garbage(&garbage)
+        } else if garbage.tries > TRIES && !is_down {
+            let id = garbage.id.short();
+            failures.push(format!("endpoint {id} is given up after {TRIES} refusals"));
+            self.store.remove_garbage(&garbage)
         } else {
-            garbage.tries += 1;
             self.store.save_garbage(&garbage)
         };
         failures.extend(saved.err().map(|error| in_words(&error)));

@@ -12,6 +12,7 @@ mod debts;
 mod disconnect;
 mod error;
 mod joining;
+mod making;
 mod mend;
 mod network;
 mod requests;

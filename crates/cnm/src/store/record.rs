@@ -217,6 +217,9 @@ pub struct NetworkRecord {
     /// What has to be done before it is gone.
     #[serde(default)]
     pub owed: Debts,
+    /// How often that was refused.
+    #[serde(default)]
+    pub tries: u32,
 }
 
 /// The sandbox that an endpoint is in.

@@ -46,6 +46,7 @@ fn network(name: &str) -> NetworkRecord {
         ready: true,
         shared: false,
         owed: record::Debts::default(),
+        tries: 0,
     }
 }
 

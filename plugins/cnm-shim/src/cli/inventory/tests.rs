@@ -23,6 +23,7 @@ fn network(name: &str, driver: DriverRef, ipam: Option<DriverRef>) -> KnownNetwo
         ready: true,
         shared: false,
         owed: Debts::default(),
+        tries: 0,
     };
     KnownNetwork {
         record,
