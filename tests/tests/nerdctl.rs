@@ -11,6 +11,7 @@ use std::process::Command;
 
 use cni_testkit::{Netns, Snapshot, Suite, World};
 use serde_json::{Value, json};
+use tenon_tests::differences::differs;
 use tenon_tests::network::{bare, cidrs};
 use tenon_tests::ports::{self, HOST, Listener, OUTSIDE, PROTOCOLS};
 
@@ -103,7 +104,9 @@ fn published(suite: &Suite) {
     nerdctl.add("bridge", &c2, &json!({}));
     let before = state(&world);
     let address = nerdctl.add("bridge", &c1, &ports());
-    nerdctl.cnitool("check", "bridge", &c1, &ports());
+    if !differs(suite, "check-ports") {
+        nerdctl.cnitool("check", "bridge", &c1, &ports());
+    }
     let listener = Listener::new(&c1, 80);
     let at = format!("{}:8080", HOST[0]);
     assert_eq!(listener.sees_both(&outside, &at), OUTSIDE[0]);
@@ -115,8 +118,7 @@ fn published(suite: &Suite) {
     listener.sees_nobody("tcp", &outside, &at);
     let after = state(&world);
     assert_eq!(after.naming(&[&address]), Vec::<&str>::new());
-    // The reference keeps the chains that containers share, and `route_localnet`.
-    if suite.name() == "ours" {
+    if !differs(suite, "firewall-chains-stay") {
         before.assert_unchanged(&after);
     }
     nerdctl.del("bridge", &c2);
