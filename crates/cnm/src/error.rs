@@ -242,13 +242,17 @@ impl DriverError {
     /// words: the protocol has no code for it.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        const WORDS: [&str; 6] = [
+        const WORDS: [&str; 10] = [
             "not found",
             "no such",
             "unknown",
             "not exist",
-            "doesn't exist",
+            "n't exist",
             "no endpoint",
+            "no network",
+            "no pool",
+            "not reserved",
+            "not allocated",
         ];
         match &self.cause {
             Cause::Refused(text) => {

@@ -1,8 +1,9 @@
 //! STATUS: would an ADD find the backend that it needs?
 
-use cni_firewall::iptables::Family;
+use cni_firewall::Nft;
+use cni_firewall::iptables::{self, Family};
 use cni_plugin::Request;
-use cni_types::CniError;
+use cni_types::{CniError, ErrorCode};
 
 use crate::backend::Backend;
 use crate::config::{Choice, FirewallConfig};
@@ -27,6 +28,15 @@ pub(crate) fn status(request: &Request) -> Result<(), CniError> {
             }
             Ok(())
         }
-        Choice::Nftables | Choice::Iptables | Choice::Whatever => Ok(()),
+        Choice::Nftables => not_available(Nft::open().and_then(|mut nft| nft.probe())),
+        Choice::Iptables => not_available(Nft::open().and_then(|nft| iptables::probe(&nft))),
+        Choice::Whatever => Ok(()),
     }
+}
+
+fn not_available(probed: Result<(), cni_firewall::FirewallError>) -> Result<(), CniError> {
+    probed.map_err(|error| CniError {
+        code: ErrorCode::NOT_AVAILABLE,
+        ..error.into()
+    })
 }

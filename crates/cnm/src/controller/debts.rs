@@ -51,27 +51,15 @@ pub(super) fn in_words(error: &dyn Error) -> String {
 ///
 /// A driver that refuses to take away what may never have been there is right. So is one that, when
 /// asked again, says that there is no such thing.
-fn judge(debt: &Debt, asked: Asked, answer: Result<(), DriverError>) -> Payment {
+fn judge(debt: &Debt, again: bool, answer: Result<(), DriverError>) -> Payment {
     match answer {
         Ok(()) => Payment::Done,
         Err(error) if error.is_down() => Payment::Down(error),
         Err(error) if debt.due == Due::Revoke && error.is_not_implemented() => Payment::Done,
         Err(_refused) if !debt.certain => Payment::Done,
-        Err(_refused) if asked == Asked::AfterItsEnd => Payment::Done,
-        Err(error) if asked == Asked::Again && error.is_gone() => Payment::Done,
+        Err(error) if again && error.is_gone() => Payment::Done,
         Err(error) => Payment::Failed(in_words(&error)),
     }
-}
-
-/// What a driver may already have done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    FirstTime,
-    /// It was asked before.
-    Again,
-    /// It was asked before, and has deleted since what it was asked about: there are no words by
-    /// which it could be told that it says so.
-    AfterItsEnd,
 }
 
 /// Whoever is asked to take an endpoint away, opened when first needed.
@@ -136,17 +124,11 @@ impl Controller {
         let mut unpaid = Unpaid::default();
         let mut taken_out = TakenOut::Gone;
         let debts: Vec<Debt> = record.owed.iter().cloned().collect();
-        let deleted = !record.owed.has(&Due::Endpoint);
         for debt in debts {
-            let asked = match &debt.due {
-                Due::Revoke | Due::Leave if again && deleted => Asked::AfterItsEnd,
-                _ if again => Asked::Again,
-                _ => Asked::FirstTime,
-            };
             let payment = match &debt.due {
                 Due::Link => self.pay_link(record, &mut taken_out),
                 Due::Key => self.pay_key(record),
-                due => judge(&debt, asked, self.pay_driver(record, due, limits)),
+                due => judge(&debt, again, self.pay_driver(record, due, limits)),
             };
             let is_ipams = matches!(debt.due, Due::Address { .. });
             match payment {
@@ -159,6 +141,9 @@ impl Controller {
                 Payment::Down(error) => unpaid.fail(&mut record.owed, &debt.due, in_words(&error)),
                 Payment::Failed(why) => unpaid.fail(&mut record.owed, &debt.due, why),
             }
+        }
+        if again {
+            unpaid.forgive(&mut record.owed);
         }
         if let (TakenOut::Moved(index), Some(link)) = (taken_out, &record.link) {
             self.discard(index, link, &mut unpaid);
@@ -256,7 +241,7 @@ impl Controller {
                 Due::Revoke | Due::Leave | Due::Link | Due::Endpoint | Due::Key => Ok(()),
             };
             // There is no second chance to hear that it is gone already.
-            match judge(&debt, Asked::Again, answer) {
+            match judge(&debt, true, answer) {
                 Payment::Done => record.owed.settle(&debt.due),
                 Payment::Down(error) => {
                     unpaid.fail(&mut record.owed, &debt.due, in_words(&error));
@@ -275,6 +260,25 @@ impl Unpaid {
     pub(super) fn into_words(self) -> Vec<String> {
         let down = self.down.as_ref().map(|error| in_words(error));
         self.failures.into_iter().chain(down).collect()
+    }
+
+    /// An endpoint that its driver has deleted is in no sandbox any more. That a driver which was asked
+    /// twice refuses to say so cannot be told from its words.
+    fn forgive(&mut self, owed: &mut Debts) {
+        if owed.has(&Due::Endpoint) {
+            return;
+        }
+        let told = |due: &Due| matches!(due, Due::Revoke | Due::Leave);
+        let refused: Vec<Debt> = owed
+            .iter()
+            .filter(|debt| told(&debt.due))
+            .cloned()
+            .collect();
+        for debt in refused {
+            owed.settle(&debt.due);
+            self.failures
+                .retain(|why| debt.failed.as_ref() != Some(why));
+        }
     }
 
     fn fail(&mut self, owed: &mut Debts, due: &Due, why: String) {

@@ -33,8 +33,13 @@ pub enum ControllerError {
         endpoints: usize,
     },
     /// The network that was left half made, or half removed, cannot be cleaned up.
-    #[error("network {0} was left half done, and cannot be cleaned up yet")]
-    NetworkHalfDone(String),
+    #[error("network {name} was left half done, and cannot be cleaned up yet: {why}")]
+    NetworkHalfDone {
+        /// Its name.
+        name: String,
+        /// What went wrong.
+        why: String,
+    },
     /// The attachment has an endpoint.
     #[error("{0} is attached already")]
     AlreadyAttached(Attachment),
@@ -63,7 +68,7 @@ impl ToCniError for ControllerError {
             Self::NetworkChanged(_) | Self::NetworkInUse { .. } | Self::AlreadyAttached(_) => {
                 ErrorCode::IN_USE
             }
-            Self::NetworkHalfDone(_) | Self::StillThere(_) => ErrorCode::TRY_AGAIN,
+            Self::NetworkHalfDone { .. } | Self::StillThere(_) => ErrorCode::TRY_AGAIN,
             Self::NoPool(_) => ErrorCode::INVALID_CONFIG,
         }
     }
@@ -80,7 +85,7 @@ impl ToCniError for ControllerError {
             Self::NetworkInUse { .. } => {
                 Some("remove their containers first; `cnm-shim endpoints NETWORK` lists them")
             }
-            Self::NetworkHalfDone(_) => {
+            Self::NetworkHalfDone { .. } => {
                 Some("`cnm-shim networks` tells what is left, `cnm-shim gc` tries again")
             }
             Self::AlreadyAttached(_) => Some("a runtime has to call DEL before it calls ADD again"),

@@ -70,10 +70,15 @@ impl Joining<'_> {
         error.into()
     }
 
-    /// The record is there from now on, and the path that the driver will be told.
+    /// Takes note of what there is already: the network that was made for it, and the path that the
+    /// driver will be told. Without either, nothing is owed yet, and nothing need be written.
     pub(super) fn begin(&mut self) -> Outcome<()> {
         let Some(key) = &self.spec.sandbox.key else {
-            return self.save();
+            return if self.record.made_network {
+                self.save()
+            } else {
+                Ok(())
+            };
         };
         self.record.sandbox.key.clone_from(key);
         self.record.owed.incur(Due::Key);
@@ -323,7 +328,7 @@ impl Joining<'_> {
         self.ask_for_information();
         let addresses = self.addresses()?;
         self.record.complete = true;
-        self.save()?;
+        self.controller.store.complete_endpoint(&self.record)?;
         let gateways = placement
             .iter()
             .flat_map(|placement| [placement.gateway(false), placement.gateway(true)])

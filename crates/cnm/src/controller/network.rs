@@ -37,7 +37,7 @@ impl Controller {
                     is_new: false,
                 });
             }
-            if record.ready && !self.store.is_unused(&record.id)? {
+            if record.ready && !self.store.endpoints(&record.id)?.is_empty() {
                 return Err(ControllerError::NetworkChanged(spec.name.clone()));
             }
             self.clear_network(record, limits)?;
@@ -52,14 +52,21 @@ impl Controller {
     /// What is in the way of a new network of that name goes first: what is left of its endpoints, for
     /// whose sake drivers may refuse to delete it, then the network.
     fn clear_network(&self, mut record: NetworkRecord, limits: Limits) -> Outcome<()> {
-        let name = record.name.clone();
         let _tried = self.finish_all_garbage(&record.id, limits)?;
         let unpaid = self.end_network(&mut record, limits)?;
-        match unpaid.down {
-            Some(error) => Err(error.into()),
-            None if record.owed.is_empty() => Ok(()),
-            None => Err(ControllerError::NetworkHalfDone(name)),
+        if let Some(error) = unpaid.down {
+            return Err(error.into());
         }
+        if record.owed.has(&Due::Network) {
+            return Err(ControllerError::NetworkHalfDone {
+                name: record.name,
+                why: unpaid.failures.join("; "),
+            });
+        }
+        // An IPAM driver that refuses to take back what it may have forgotten must not keep the name
+        // from being used for ever.
+        self.forget_garbage(&record)?;
+        Ok(self.store.remove_network(&record.id)?)
     }
 
     /// Removes a network and its record; one that still owes something keeps it, and is not ready

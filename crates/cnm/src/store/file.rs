@@ -47,16 +47,31 @@ fn open(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes a record in place of the one that is there, and its directory if there is none.
 pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
-    write_as(path, record, true)
+    write_as(path, record, Synced::Both)
+}
+
+/// The same for a record that may be replaced by the one before it after a power loss, but not by
+/// half of itself. It costs half as much.
+pub(crate) fn write_whole(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    write_as(path, record, Synced::Content)
 }
 
 /// The same for a record of what a power loss takes away anyway: it need not be there afterwards,
 /// and an empty file may be in its place.
 pub(crate) fn write_until_reboot(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
-    write_as(path, record, false)
+    write_as(path, record, Synced::Nothing)
 }
 
-fn write_as(path: &Path, record: &impl Serialize, synced: bool) -> Result<(), StoreError> {
+/// What is on the disk for certain when a record has been written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    Nothing,
+    Content,
+    /// Its name, too.
+    Both,
+}
+
+fn write_as(path: &Path, record: &impl Serialize, synced: Synced) -> Result<(), StoreError> {
     let text = serde_json::to_vec_pretty(record).map_err(|source| StoreError::Broken {
         path: path.to_owned(),
         why: source.to_string(),
@@ -64,7 +79,7 @@ fn write_as(path: &Path, record: &impl Serialize, synced: bool) -> Result<(), St
     replace(path, &text, synced).map_err(|source| StoreError::io("write", path, source))
 }
 
-fn replace(path: &Path, text: &[u8], synced: bool) -> io::Result<()> {
+fn replace(path: &Path, text: &[u8], synced: Synced) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     make_dir(dir)?;
     let temporary = temporary_name(path);
@@ -74,7 +89,11 @@ fn replace(path: &Path, text: &[u8], synced: bool) -> io::Result<()> {
         let _best_effort = fs::remove_file(&temporary);
     }
     written?;
-    if synced { sync_dir(dir) } else { Ok(()) }
+    if synced == Synced::Both {
+        sync_dir(dir)
+    } else {
+        Ok(())
+    }
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -90,7 +109,7 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_new(path: &Path, text: &[u8], synced: bool) -> io::Result<()> {
+fn write_new(path: &Path, text: &[u8], synced: Synced) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _gone => {}
@@ -101,7 +120,11 @@ fn write_new(path: &Path, text: &[u8], synced: bool) -> io::Result<()> {
         .mode(FILE_MODE)
         .open(path)?;
     file.write_all(text)?;
-    if synced { file.sync_data() } else { Ok(()) }
+    if synced == Synced::Nothing {
+        Ok(())
+    } else {
+        file.sync_data()
+    }
 }
 
 /// Makes a directory and those above it.

@@ -309,6 +309,19 @@ impl Store {
         )
     }
 
+    /// Writes the record of an endpoint that is complete. After a power loss the one before it may be
+    /// there again: it owes the same, and no sandbox has survived that it could be complete in.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn complete_endpoint(&self, record: &EndpointRecord) -> Outcome<()> {
+        let attachment = Attachment::from(&record.attachment);
+        file::write_whole(
+            &self.endpoint_file(record.network.as_str(), &attachment),
+            record,
+        )
+    }
+
     /// Removes the record of an endpoint.
     ///
     /// # Errors

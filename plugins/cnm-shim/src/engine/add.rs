@@ -49,6 +49,7 @@ pub(crate) fn add(
     adding.require_room(&container, network)?;
     let mut connection = adding.intend(&container, &ready, place.sandbox.clone())?;
     adding.push_undo(locks, undo);
+    adding.leave_none(&container, &connection)?;
     adding.connect(&connection, network)?;
     drop(ready);
     let result = adding.take_over(&mut connection, &place)?;
@@ -100,6 +101,8 @@ impl Adding<'_> {
         if earlier.stage == Stage::Whole && remove::is_in_place(&earlier) {
             return Err(JoinError::AlreadyAttached(self.attachment().clone()).into());
         }
+        let deadline = self.limits.total;
+        let _sandbox = self.connections.lock_sandbox(&earlier.sandbox, deadline)?;
         let removal = Removal::new(&earlier, &self.connections, self.limits)?;
         report::notes(&removal.run(&mut earlier)?);
         Ok(())

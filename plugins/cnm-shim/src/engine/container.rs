@@ -46,10 +46,14 @@ pub(super) fn connected<'a>(
         .filter(move |name| *name != but_for)
 }
 
-/// Whether the container is on `none`, beside which there can be no other network, or began there: then
-/// it goes back when it is on nothing else.
+/// Whether the container is on `none`, beside which there can be no other network.
+pub(super) fn is_on_none(container: &Container) -> bool {
+    connected(container, "").any(|on| on == NONE)
+}
+
+/// Whether the container is on `none`, or began there: it goes back when it is on nothing else.
 pub(super) fn belongs_on_none(container: &Container) -> bool {
-    container.host_config.network_mode == NONE || connected(container, "").any(|on| on == NONE)
+    container.host_config.network_mode == NONE || is_on_none(container)
 }
 
 /// Docker would refuse, or only make a note of it.

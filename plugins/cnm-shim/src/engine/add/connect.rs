@@ -1,6 +1,6 @@
 //! Docker connects the container, and the link that it makes gets its name.
 
-use cni_cnm::engine::{EngineError, Network};
+use cni_cnm::engine::{Container, EngineError, Network};
 use cni_cnm::sandbox::{Kernel, Sandboxes, Seen, rename};
 use cni_cnm::store::record::LinkRecord;
 use cni_netlink::{Link, Socket};
@@ -18,22 +18,32 @@ use crate::report;
 const NUMBERS: u32 = 8;
 
 impl Adding<'_> {
-    /// Has Docker connect the container, which leaves `none` for it.
+    /// There is no network beside `none`.
+    pub(super) fn leave_none(
+        &self,
+        container: &Container,
+        connection: &Connection,
+    ) -> Result<(), CniError> {
+        if !container::is_on_none(container) {
+            return Ok(());
+        }
+        let deadline = self.limits.join();
+        match self.engine.disconnect(NONE, &container.id, false, deadline) {
+            Err(error) if error.is_not_connected() => Ok(()),
+            outcome => outcome.map_err(|error| {
+                let named = error.between(&connection.container_name, NONE);
+                self.failed(connection, named)
+            }),
+        }
+    }
+
+    /// Has Docker connect the container.
     pub(super) fn connect(
         &self,
         connection: &Connection,
         network: &Network,
     ) -> Result<(), CniError> {
         let container = &connection.container;
-        if connection.was_on_none {
-            let left = self
-                .engine
-                .disconnect(NONE, container, false, self.limits.join());
-            match left {
-                Err(error) if !error.is_not_connected() => return Err(error.into()),
-                _left => {}
-            }
-        }
         let version = self.engine.api_version(self.limits.call())?;
         let endpoint = endpoint::plan(&self.config.wishes, self.ifname(), network, version);
         let connect = || {
@@ -41,7 +51,7 @@ impl Adding<'_> {
             self.engine
                 .connect(&network.id, container, &endpoint, deadline)
         };
-        let told = |error| self.not_connected(connection, error);
+        let told = |error| self.failed(connection, connection.named(error));
         // Other plugins' interfaces are in the way of those that Docker numbers, and Docker counts on.
         for _taken in 1..NUMBERS {
             match connect() {
@@ -53,7 +63,7 @@ impl Adding<'_> {
     }
 
     /// A call without an answer may be carried out yet: what is remembered of it outlives the undo.
-    fn not_connected(&self, connection: &Connection, error: EngineError) -> CniError {
+    fn failed(&self, connection: &Connection, error: EngineError) -> CniError {
         let saved = if error.is_down() {
             self.connections.save(&Connection {
                 stage: Stage::Unanswered,
@@ -62,7 +72,7 @@ impl Adding<'_> {
         } else {
             Ok(())
         };
-        let error = CniError::from(connection.named(error));
+        let error = CniError::from(error);
         match saved {
             Ok(()) => error,
             Err(also) => error.and(CniError::from(also)),
