@@ -98,6 +98,7 @@ fn state(world: &World) -> Snapshot {
 
 fn published(suite: &Suite) {
     let world = World::new();
+    suite.alone_in(&world);
     let nerdctl = Nerdctl::new(&world, suite);
     let outside = ports::outside(&world);
     let [c1, c2] = ["c1", "c2"].map(|name| world.container(name));
@@ -127,6 +128,7 @@ fn published(suite: &Suite) {
 /// `"ingressPolicy": "same-bridge"`.
 fn apart(suite: &Suite) {
     let world = World::new();
+    suite.alone_in(&world);
     let nerdctl = Nerdctl::new(&world, suite);
     nerdctl.create("other", "br-other", "10.4.1.0/24");
     let outside = ports::outside(&world);

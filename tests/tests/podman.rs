@@ -184,6 +184,7 @@ const PUBLISHED: [&str; 4] = ["--publish", "8080:80/tcp", "--publish", "8080:80/
 /// The network that podman has without any file: `bridge`, `portmap`, `firewall` and `tuning`.
 fn default_network(suite: &Suite) {
     let world = World::new();
+    suite.alone_in(&world);
     let podman = Podman::new(&world, suite.bin_dir(), &[]);
     publish(suite, &world, &podman, "podman");
 }
@@ -191,6 +192,7 @@ fn default_network(suite: &Suite) {
 /// And one that it writes itself.
 fn dual_stack(suite: &Suite) {
     let world = World::new();
+    suite.alone_in(&world);
     let podman = Podman::new(&world, suite.bin_dir(), &[]);
     podman.ok(&[
         "network", "create", "--ipv6", "--subnet", V4, "--subnet", V6, "net1",
