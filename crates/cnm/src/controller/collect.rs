@@ -74,6 +74,7 @@ impl Controller {
         for network in self.store.network_ids()? {
             round.visit(&network)?;
         }
+        self.store.sweep_locks()?;
         Ok(round.collected)
     }
 

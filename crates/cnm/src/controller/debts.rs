@@ -145,8 +145,11 @@ impl Controller {
         if again {
             unpaid.forgive(&mut record.owed);
         }
-        if let (TakenOut::Moved(index), Some(link)) = (taken_out, &record.link) {
-            self.discard(index, link, &mut unpaid);
+        match (taken_out, &record.link) {
+            (TakenOut::Moved(index), Some(link)) => self.discard(index, link, &mut unpaid),
+            // Somebody who was killed may have taken it out.
+            (TakenOut::Gone, Some(_)) => unpaid.failures.extend(self.sweep(record)),
+            (_, None) => {}
         }
         unpaid
     }

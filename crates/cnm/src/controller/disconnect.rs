@@ -67,6 +67,7 @@ impl Controller {
         let mut departure = Departure::default();
         let seen = self.store.network(network)?;
         if seen.is_none_or(|seen| seen.ready) {
+            self.store.sweep_lock(network)?;
             return Ok(departure);
         }
         let Some(lock) = self.store.try_lock_network(network)? else {
@@ -124,7 +125,12 @@ impl Controller {
         policy: Policy,
         limits: Limits,
     ) -> Result<Departure, StoreError> {
-        let again = record.tries > 0;
+        // Whoever is killed now leaves word that the driver may have heard it all.
+        let again = record.leaving || record.tries > 0;
+        if !again {
+            record.leaving = true;
+            self.store.save_endpoint(&record)?;
+        }
         let Unpaid { down, failures } = self.pay_endpoint(&mut record, again, limits);
         let mut departure = Departure {
             found: true,

@@ -88,11 +88,16 @@ impl Controller {
 
     /// The link of an endpoint that is dead may still lie about in the host's namespace. Says in words
     /// why it cannot be removed.
-    fn sweep(&self, dead: &EndpointRecord) -> Option<String> {
+    pub(super) fn sweep(&self, dead: &EndpointRecord) -> Option<String> {
         let link = dead.link.as_ref()?;
+        // Mostly not, and then nobody else need be asked after.
+        if !self.sandboxes.is_on_host(&link.src_name) {
+            return None;
+        }
         let living = self.store.endpoints(&dead.network).unwrap_or_default();
-        let mut living = living.into_iter().flatten().filter_map(|one| one.link);
-        if living.any(|other| other.src_name == link.src_name) {
+        let others = living.into_iter().flatten().filter(|one| one.id != dead.id);
+        let mut links = others.filter_map(|one| one.link);
+        if links.any(|other| other.src_name == link.src_name) {
             return None;
         }
         let discarded = self.sandboxes.discard_named(&link.src_name);

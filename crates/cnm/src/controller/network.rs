@@ -76,12 +76,16 @@ impl Controller {
         record: &mut NetworkRecord,
         limits: Limits,
     ) -> Result<super::debts::Unpaid, StoreError> {
+        if record.ready {
+            // Whoever is killed now leaves word that it is not what it was.
+            record.ready = false;
+            self.store.save_network(record)?;
+        }
         let unpaid = self.pay_network(record, limits);
         if record.owed.is_empty() {
             self.forget_garbage(record)?;
             self.store.remove_network(&record.id)?;
         } else {
-            record.ready = false;
             self.store.save_network(record)?;
         }
         Ok(unpaid)

@@ -126,6 +126,11 @@ impl Sandboxes for Kernel {
         discard(&host, found.filter(|link| link.name == name))
     }
 
+    fn is_on_host(&self, name: &str) -> bool {
+        let find = |name| Socket::open().ok()?.find_link(&name).ok()?;
+        name.parse::<IfName>().ok().and_then(find).is_some()
+    }
+
     fn discard_named(&self, name: &str) -> Result<(), SandboxError> {
         let Ok(name) = name.parse::<IfName>() else {
             return Ok(());

@@ -214,6 +214,9 @@ pub trait Sandboxes {
     /// The kernel refused.
     fn discard_named(&self, name: &str) -> Result<(), SandboxError>;
 
+    /// Whether the host's namespace has a link of that name.
+    fn is_on_host(&self, name: &str) -> bool;
+
     /// The interface of that name in a sandbox.
     ///
     /// # Errors

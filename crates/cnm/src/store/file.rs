@@ -181,22 +181,25 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), StoreError> {
 
 /// The names of the records in a directory, sorted, without `.json`.
 pub(crate) fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let paths = entries(dir)?;
+    let names = paths.iter().filter_map(|path| path.file_name()?.to_str());
+    let records = names.filter_map(|name| name.strip_suffix(".json"));
+    Ok(records
+        .filter(|name| !name.starts_with('.'))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// What is in a directory, sorted; nothing in one that is not there.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let fail = |source| StoreError::io("list", dir, source);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(fail(source)),
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(fail)?.file_name();
-        let record = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        names.extend(
-            record
-                .filter(|name| !name.starts_with('.'))
-                .map(str::to_owned),
-        );
-    }
-    names.sort();
-    Ok(names)
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> = paths.collect::<Result<_, _>>().map_err(fail)?;
+    paths.sort();
+    Ok(paths)
 }

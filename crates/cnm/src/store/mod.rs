@@ -6,7 +6,8 @@
 //!         network.json                       0600  a NetworkRecord
 //!         endpoints/<attachment key>.json          an EndpointRecord
 //!         garbage/<endpoint id>.json               one whose removal is not done
-//!     locks/<network id | attachment key>    held with flock(2), and gone when nobody holds it
+//!     locks/<network id | attachment key>    held with flock(2), and gone when nobody holds it, but
+//!                                            for that of a process that was killed, until the next
 //! ```
 //!
 //! Records are written whole, and synced: the driver may be on another machine that does not lose
@@ -111,7 +112,7 @@ impl Store {
     /// Whether anything has ever been remembered.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.dir.join("networks").is_dir()
+        self.dir.is_dir()
     }
 
     /// Waits for the lock of a network.
@@ -127,10 +128,7 @@ impl Store {
     /// # Errors
     /// The file system refuses.
     pub fn try_lock_network(&self, network: &NetworkId) -> Outcome<Option<Lock>> {
-        match self.lock(network.as_str(), Instant::now()) {
-            Err(error) if error.code() == ErrorCode::TRY_AGAIN => Ok(None),
-            other => other.map(Some),
-        }
+        self.try_lock(network.as_str())
     }
 
     /// Waits for the lock of an attachment.
@@ -150,8 +148,43 @@ impl Store {
         self.lock(&short_digest(&format!("{kind}\0{which}")), deadline)
     }
 
+    /// Removes the file of a network's lock if nobody holds it: whoever held it was killed.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn sweep_lock(&self, network: &NetworkId) -> Outcome<()> {
+        if self.lock_file(network.as_str()).exists() {
+            drop(self.try_lock(network.as_str())?);
+        }
+        Ok(())
+    }
+
+    /// The same for all locks.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn sweep_locks(&self) -> Outcome<()> {
+        for path in file::entries(&self.dir.join("locks"))? {
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                drop(self.try_lock(name)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn try_lock(&self, name: &str) -> Outcome<Option<Lock>> {
+        match self.lock(name, Instant::now()) {
+            Err(error) if error.code() == ErrorCode::TRY_AGAIN => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> PathBuf {
+        self.dir.join("locks").join(name)
+    }
+
     fn lock(&self, name: &str, deadline: Instant) -> Outcome<Lock> {
-        Lock::acquire(&self.dir.join("locks").join(name), deadline)
+        Lock::acquire(&self.lock_file(name), deadline)
     }
 
     fn network_dir(&self, network: &str) -> PathBuf {
@@ -205,18 +238,7 @@ impl Store {
     }
 
     fn network_dirs(&self) -> Outcome<Vec<PathBuf>> {
-        let dir = self.dir.join("networks");
-        let entries = match std::fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(StoreError::io("list", &dir, source)),
-        };
-        let mut dirs: Vec<PathBuf> = entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .collect();
-        dirs.sort();
-        Ok(dirs)
+        file::entries(&self.dir.join("networks"))
     }
 
     /// Writes the record of a network.

@@ -468,6 +468,10 @@ impl Sandboxes for World {
         self.discard_named(name)
     }
 
+    fn is_on_host(&self, name: &str) -> bool {
+        self.0.borrow().host_links.contains(name)
+    }
+
     fn discard_named(&self, name: &str) -> Result<(), SandboxError> {
         self.0.borrow_mut().host_links.remove(name);
         Ok(())

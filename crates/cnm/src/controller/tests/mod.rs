@@ -310,6 +310,36 @@ fn one_failure_is_taken_back(ready: bool, method: Method, fault: Fault) {
     bench.connect(&endpoint).expect(&case);
 }
 
+/// Killed before or after whichever call of a removal: the next one finishes it, though a strict driver
+/// refuses to do anything twice.
+#[test]
+fn a_removal_that_is_killed_is_finished_by_the_next() {
+    for method in DETACH.iter().chain(&DELETE[1..]) {
+        for fault in [Fault::KilledBefore, Fault::KilledAfter] {
+            let bench = Bench::new();
+            bench.connect(&endpoint()).unwrap();
+            bench.world.fault(method_named(method), fault);
+            let killed = catch_unwind(AssertUnwindSafe(|| bench.disconnect(REMOVE_NETWORK)));
+            assert!(killed.is_err(), "{method} {fault:?}");
+            bench.disconnect(REMOVE_NETWORK);
+            assert_eq!(bench.world.left(), [""; 0], "{method} {fault:?}");
+            assert_eq!(bench.records(), [""; 0], "{method} {fault:?}");
+        }
+    }
+}
+
+fn method_named(name: &str) -> Method {
+    let all = [
+        Method::RevokeExternalConnectivity,
+        Method::Leave,
+        Method::DeleteEndpoint,
+        Method::ReleaseAddress,
+        Method::ReleasePool,
+        Method::DeleteNetwork,
+    ];
+    all.into_iter().find(|one| one.as_str() == name).unwrap()
+}
+
 /// A driver that is gone when an ADD fails is asked again by the DEL.
 #[test]
 fn a_driver_that_stays_down_is_owed_until_it_comes_back() {
