@@ -15,6 +15,7 @@ pub struct Attachment<'a> {
     id: &'a str,
     netns: &'a Netns,
     capabilities: Value,
+    netns_is_gone: bool,
 }
 
 impl<'a> Attachment<'a> {
@@ -26,7 +27,15 @@ impl<'a> Attachment<'a> {
             id,
             netns,
             capabilities: json!({}),
+            netns_is_gone: false,
         }
+    }
+
+    /// Without `CNI_NETNS`, as after a restart of the machine.
+    #[must_use]
+    pub fn without_netns(mut self) -> Self {
+        self.netns_is_gone = true;
+        self
     }
 
     /// With capability arguments, e.g. `{"portMappings": []}`.
@@ -48,10 +57,12 @@ impl<'a> Attachment<'a> {
             conf = conf.prev_result(prev_result);
         }
         let call = self.suite.plugin(plugin["type"].as_str().unwrap());
-        call.command(command)
-            .attachment(self.id, self.netns, IFNAME)
-            .conf(&conf)
-            .run()
+        let call = call.command(command).conf(&conf);
+        let call = call.attachment(self.id, self.netns, IFNAME);
+        if self.netns_is_gone {
+            return call.netns("").run();
+        }
+        call.run()
     }
 
     fn arguments_for(&self, plugin: &Value) -> Map<String, Value> {

@@ -1,21 +1,17 @@
 //! Published ports as those who use them see them: somebody outside, the host itself, containers; and
 //! as a listener in a container hears them.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cni_testkit::{Netns, World};
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::time::TimeVal;
 
-/// How long one attempt may take.
-const SHORTLY: Duration = Duration::from_millis(400);
-
-/// Links that have just been made lose the first packets, and a machine may be busy.
-const ATTEMPTS: u32 = 20;
-
-/// How often silence is asked for.
-const DOUBTS: u32 = 2;
+/// How long an answer is waited for.
+const SHORTLY: Duration = Duration::from_millis(700);
 
 /// The addresses by which [`outside`] knows the host.
 pub const HOST: [&str; 2] = ["192.0.2.1", "[2001:db8::1]"];
@@ -42,38 +38,98 @@ pub fn outside(world: &World) -> Netns {
 /// Both transports that ports are published for.
 pub const PROTOCOLS: [&str; 2] = ["tcp", "udp"];
 
-/// Somebody in a namespace who answers at one port, over TCP and UDP, IPv4 and IPv6.
+/// Listens at one port for TCP and UDP, of both families.
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
     udp: UdpSocket,
 }
 
-/// Tells one question from all others, so that a late one is not taken for the next.
-type Word = [u8; 8];
+fn timeout() -> TimeVal {
+    TimeVal::new(0, i64::try_from(SHORTLY.as_micros()).unwrap())
+}
 
 impl Listener {
-    /// Listens at `port` of a namespace.
+    /// At all addresses of a namespace.
     pub fn new(netns: &Netns, port: u16) -> Self {
-        let all = (Ipv6Addr::UNSPECIFIED, port);
-        let tcp = netns.run(|| TcpListener::bind(all).unwrap());
-        let udp = netns.run(|| UdpSocket::bind(all).unwrap());
-        tcp.set_nonblocking(true).unwrap();
+        Self::at(netns, &format!("[::]:{port}"))
+    }
+
+    /// At one address.
+    pub fn at(netns: &Netns, address: &str) -> Self {
+        let (tcp, udp) = netns.run(|| {
+            (
+                TcpListener::bind(address).unwrap(),
+                UdpSocket::bind(address).unwrap(),
+            )
+        });
+        // accept(2) heeds it too.
+        setsockopt(&tcp, ReceiveTimeout, &timeout()).unwrap();
         udp.set_read_timeout(Some(SHORTLY)).unwrap();
         Self { tcp, udp }
     }
 
-    /// Asks at `address:port` (IPv6 addresses in brackets) from a namespace, until an answer comes
-    /// from here. Tells the client's address as it is seen here.
+    /// Whose address somebody in `from` has who sends to `to`, and gets an answer from there;
+    /// `None` if nothing comes, or if somebody else answers. What is left of earlier clients is
+    /// passed over: each says something of its own.
+    fn hears(&self, protocol: &str, from: &Netns, to: SocketAddr) -> Option<IpAddr> {
+        let seen = match protocol {
+            "tcp" => self.hears_tcp(from, to),
+            "udp" => self.hears_udp(&client(from, to), to),
+            other => panic!("{other} is not for this"),
+        };
+        seen.map(|seen| seen.to_canonical())
+    }
+
+    fn hears_tcp(&self, from: &Netns, to: SocketAddr) -> Option<IpAddr> {
+        let word = new_word();
+        let mut client = from.run(|| TcpStream::connect_timeout(&to, SHORTLY)).ok()?;
+        client.set_read_timeout(Some(SHORTLY)).unwrap();
+        client.write_all(&word).ok()?;
+        let mut said = [0; 8];
+        loop {
+            let (mut served, seen) = self.tcp.accept().ok()?;
+            served.set_read_timeout(Some(SHORTLY)).unwrap();
+            if served.read_exact(&mut said).is_ok() && said == word {
+                served.write_all(&word).ok()?;
+                client.read_exact(&mut said).ok()?;
+                return Some(seen.ip());
+            }
+        }
+    }
+
+    /// The same over UDP, by a client that keeps its port.
+    pub fn hears_udp(&self, client: &UdpSocket, to: SocketAddr) -> Option<IpAddr> {
+        let word = new_word();
+        client.send_to(&word, to).ok()?;
+        let mut said = [0; 8];
+        let seen = loop {
+            let (_, seen) = self.udp.recv_from(&mut said).ok()?;
+            if said == word {
+                break seen;
+            }
+        };
+        self.udp.send_to(&word, seen).ok()?;
+        loop {
+            let (_, answerer) = client.recv_from(&mut said).ok()?;
+            if said == word {
+                return (answerer == to).then(|| seen.ip());
+            }
+        }
+    }
+
+    /// Whose address a client has who connects to `to`. Links that have just been made lose a few
+    /// packets.
     #[track_caller]
     pub fn sees(&self, protocol: &str, from: &Netns, to: &str) -> String {
-        let seen = self.seen(protocol, from, to, ATTEMPTS);
+        let to: SocketAddr = to.parse().unwrap();
+        let seen = (0..15).find_map(|_attempt| self.hears(protocol, from, to));
         let from = from.path().display();
-        seen.unwrap_or_else(|| panic!("{to}/{protocol} does not lead here from {from}"))
+        seen.unwrap_or_else(|| panic!("{to}/{protocol} is not reached from {from}"))
             .to_string()
     }
 
-    /// The same over both protocols; the client has the same address in both.
+    /// The same over TCP and UDP; the client has the same address in both.
     #[track_caller]
     pub fn sees_both(&self, from: &Netns, to: &str) -> String {
         let [tcp, udp] = PROTOCOLS.map(|protocol| self.sees(protocol, from, to));
@@ -84,81 +140,26 @@ impl Listener {
     /// Nobody gets here by way of `to`.
     #[track_caller]
     pub fn sees_nobody(&self, protocol: &str, from: &Netns, to: &str) {
-        let seen = self.seen(protocol, from, to, DOUBTS);
-        let from = from.path().display();
-        assert_eq!(seen, None, "{to}/{protocol} leads here from {from}");
-    }
-
-    fn seen(&self, protocol: &str, from: &Netns, to: &str, attempts: u32) -> Option<IpAddr> {
         let to: SocketAddr = to.parse().unwrap();
-        let hear = || match protocol {
-            "tcp" => self.hear_tcp(from, to),
-            "udp" => self.hear_udp(from, to),
-            other => panic!("{other} is not for this"),
-        };
-        let seen = (0..attempts).find_map(|_attempt| hear())?;
-        Some(seen.to_canonical())
-    }
-
-    fn hear_tcp(&self, from: &Netns, to: SocketAddr) -> Option<IpAddr> {
-        let word = new_word();
-        let mut client = from.run(|| TcpStream::connect_timeout(&to, SHORTLY)).ok()?;
-        client.set_read_timeout(Some(SHORTLY)).unwrap();
-        client.write_all(&word).ok()?;
-        let seen = self.accept(word)?;
-        let mut answer = Word::default();
-        client.read_exact(&mut answer).ok()?;
-        (answer == word).then_some(seen)
-    }
-
-    /// The connection that brings `word`; older ones are given up. One that is established is in the
-    /// queue here, unless somebody else has it.
-    fn accept(&self, word: Word) -> Option<IpAddr> {
-        loop {
-            let (mut stream, peer) = match self.tcp.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => panic!("accept: {error}"),
-            };
-            stream.set_nonblocking(false).unwrap();
-            stream.set_read_timeout(Some(SHORTLY)).unwrap();
-            let mut said = Word::default();
-            if stream.read_exact(&mut said).is_ok() && said == word {
-                stream.write_all(&word).ok()?;
-                return Some(peer.ip());
-            }
+        for _attempt in 0..2 {
+            let seen = self.hears(protocol, from, to);
+            assert_eq!(seen, None, "{to}/{protocol} is reached");
         }
-    }
-
-    fn hear_udp(&self, from: &Netns, to: SocketAddr) -> Option<IpAddr> {
-        let word = new_word();
-        let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-        // Connected: only what comes from there is an answer.
-        let client = from.run(|| {
-            let client = UdpSocket::bind(any)?;
-            client.connect(to)?;
-            client.send(&word)?;
-            Ok::<_, std::io::Error>(client)
-        });
-        let client = client.ok()?;
-        client.set_read_timeout(Some(SHORTLY)).unwrap();
-        let mut said = Word::default();
-        let peer = loop {
-            let (_length, peer) = self.udp.recv_from(&mut said).ok()?;
-            if said == word {
-                break peer;
-            }
-        };
-        self.udp.send_to(&word, peer).unwrap();
-        client.recv(&mut said).ok()?;
-        (said == word).then_some(peer.ip())
     }
 }
 
 /// Something that nobody has said before.
-fn new_word() -> Word {
-    static WORDS: AtomicU64 = AtomicU64::new(1);
+fn new_word() -> [u8; 8] {
+    static WORDS: AtomicU64 = AtomicU64::new(0);
     WORDS.fetch_add(1, Ordering::Relaxed).to_be_bytes()
+}
+
+/// A socket that can send to an address.
+pub fn client(from: &Netns, to: SocketAddr) -> UdpSocket {
+    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    let client = from.run(|| UdpSocket::bind(any).unwrap());
+    client.set_read_timeout(Some(SHORTLY)).unwrap();
+    client
 }
 
 #[cfg(test)]

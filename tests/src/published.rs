@@ -1,16 +1,10 @@
 //! Ports that are published: containers on a bridge, somebody outside, and who hears whom.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use cni_testkit::{Conf, Netns, Suite, World, conf};
-use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
-use nix::sys::time::TimeVal;
 use serde_json::{Value, json};
 
 use crate::network::{Attached, Network};
+use crate::ports::Listener;
 
 /// The version of all configurations here.
 pub const VERSION: &str = "1.0.0";
@@ -19,9 +13,6 @@ pub const PORT: u16 = 5080;
 
 const V4: &str = "10.84.0.0/24";
 const V6: &str = "fd84::/64";
-
-/// How long an answer is waited for.
-const SHORTLY: Duration = Duration::from_millis(700);
 
 /// A host, a client outside, and a namespace that the client reaches by way of the host.
 #[derive(Debug)]
@@ -143,119 +134,4 @@ pub fn port(host_port: u16, protocol: &str) -> Value {
 /// The same for one address.
 pub fn port_at(host_ip: &str, host_port: u16, protocol: &str) -> Value {
     json!({"hostIP": host_ip, "hostPort": host_port, "containerPort": PORT, "protocol": protocol})
-}
-
-/// Listens at one port for TCP and UDP, of both families.
-#[derive(Debug)]
-pub struct Listener {
-    tcp: TcpListener,
-    udp: UdpSocket,
-}
-
-fn timeout() -> TimeVal {
-    TimeVal::new(0, i64::try_from(SHORTLY.as_micros()).unwrap())
-}
-
-impl Listener {
-    /// At all addresses of a namespace.
-    pub fn new(netns: &Netns, port: u16) -> Self {
-        Self::at(netns, &format!("[::]:{port}"))
-    }
-
-    /// At one address.
-    pub fn at(netns: &Netns, address: &str) -> Self {
-        let (tcp, udp) = netns.run(|| {
-            (
-                TcpListener::bind(address).unwrap(),
-                UdpSocket::bind(address).unwrap(),
-            )
-        });
-        // accept(2) heeds it too.
-        setsockopt(&tcp, ReceiveTimeout, &timeout()).unwrap();
-        udp.set_read_timeout(Some(SHORTLY)).unwrap();
-        Self { tcp, udp }
-    }
-
-    /// Whose address somebody in `from` has who sends to `to`, and gets an answer from there;
-    /// `None` if nothing comes, or if somebody else answers. What is left of earlier clients is
-    /// passed over: each says something of its own.
-    fn hears(&self, protocol: &str, from: &Netns, to: SocketAddr) -> Option<IpAddr> {
-        let seen = match protocol {
-            "tcp" => self.hears_tcp(from, to),
-            "udp" => self.hears_udp(&client(from, to), to),
-            other => panic!("{other} is not for this"),
-        };
-        seen.map(|seen| seen.to_canonical())
-    }
-
-    fn hears_tcp(&self, from: &Netns, to: SocketAddr) -> Option<IpAddr> {
-        let word = new_word();
-        let mut client = from.run(|| TcpStream::connect_timeout(&to, SHORTLY)).ok()?;
-        client.set_read_timeout(Some(SHORTLY)).unwrap();
-        client.write_all(&word).ok()?;
-        let mut said = [0; 8];
-        loop {
-            let (mut served, seen) = self.tcp.accept().ok()?;
-            served.set_read_timeout(Some(SHORTLY)).unwrap();
-            if served.read_exact(&mut said).is_ok() && said == word {
-                served.write_all(&word).ok()?;
-                client.read_exact(&mut said).ok()?;
-                return Some(seen.ip());
-            }
-        }
-    }
-
-    /// The same over UDP, by a client that keeps its port.
-    pub fn hears_udp(&self, client: &UdpSocket, to: SocketAddr) -> Option<IpAddr> {
-        let word = new_word();
-        client.send_to(&word, to).ok()?;
-        let mut said = [0; 8];
-        let seen = loop {
-            let (_, seen) = self.udp.recv_from(&mut said).ok()?;
-            if said == word {
-                break seen;
-            }
-        };
-        self.udp.send_to(&word, seen).ok()?;
-        loop {
-            let (_, answerer) = client.recv_from(&mut said).ok()?;
-            if said == word {
-                return (answerer == to).then(|| seen.ip());
-            }
-        }
-    }
-
-    /// Whose address a client has who connects to `to`. Links that have just been made lose a few
-    /// packets.
-    #[track_caller]
-    pub fn sees(&self, protocol: &str, from: &Netns, to: &str) -> String {
-        let to: SocketAddr = to.parse().unwrap();
-        let seen = (0..15).find_map(|_attempt| self.hears(protocol, from, to));
-        seen.unwrap_or_else(|| panic!("{to}/{protocol} is not reached"))
-            .to_string()
-    }
-
-    /// Nobody gets here by way of `to`.
-    #[track_caller]
-    pub fn sees_nobody(&self, protocol: &str, from: &Netns, to: &str) {
-        let to: SocketAddr = to.parse().unwrap();
-        for _attempt in 0..2 {
-            let seen = self.hears(protocol, from, to);
-            assert_eq!(seen, None, "{to}/{protocol} is reached");
-        }
-    }
-}
-
-/// Something that nobody has said before.
-fn new_word() -> [u8; 8] {
-    static WORDS: AtomicU64 = AtomicU64::new(0);
-    WORDS.fetch_add(1, Ordering::Relaxed).to_be_bytes()
-}
-
-/// A socket that can send to an address.
-pub fn client(from: &Netns, to: SocketAddr) -> UdpSocket {
-    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-    let client = from.run(|| UdpSocket::bind(any).unwrap());
-    client.set_read_timeout(Some(SHORTLY)).unwrap();
-    client
 }

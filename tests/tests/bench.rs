@@ -9,17 +9,23 @@ use std::process::Command;
 
 use cni_testkit::Suite;
 
-#[test]
-fn a_row_for_each_operation_with_all_figures() {
+/// What a sitting of two pairs prints.
+fn tables(cases: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["--pairs", "2", "version", "ipmasq", "dual-stack"])
+        .args(["--pairs", "2"])
+        .args(cases)
         .env("TENON_BIN_DIR", Suite::ours().bin_dir())
         .env("TENON_REFERENCE_DIR", Suite::reference().bin_dir())
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let stdout = String::from_utf8(output.stdout).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_row_for_each_operation_with_all_figures() {
+    let stdout = tables(&["version", "ipmasq", "dual-stack"]);
     for operation in [
         "VERSION bridge",
         "ADD bridge + host-local, ipMasq",
@@ -28,11 +34,7 @@ fn a_row_for_each_operation_with_all_figures() {
         "DEL bridge + host-local, IPv4 and IPv6",
     ] {
         let [time, work] = rows(&stdout, operation).try_into().unwrap();
-        let numbers = &time[1..5];
-        assert!(
-            numbers.iter().all(|ms| ms.parse::<f64>().unwrap() > 0.0),
-            "{time:?}"
-        );
+        assert_times(&time);
         let [reference, ours] = pair(&work[1]);
         let delegates = u32::from(operation.contains("host-local"));
         assert!(reference > delegates, "{work:?}");
@@ -69,6 +71,33 @@ fn docker_and_the_shim_do_the_same() {
             assert!(times.iter().all(|ms| *ms > 0.0), "{time:?}");
         }
     }
+}
+
+#[test]
+fn chains_and_ports_have_all_figures_too() {
+    let stdout = tables(&["podman", "ports-100"]);
+    for operation in [
+        "ADD podman's chain with a port",
+        "DEL podman's chain with a port",
+        "ADD portmap, the 100th port",
+        "DEL portmap, the 100th port",
+    ] {
+        let [time, work] = rows(&stdout, operation).try_into().unwrap();
+        assert_times(&time);
+        let [reference, ours] = pair(&work[1]);
+        assert!(reference > ours, "{work:?}");
+        if operation.contains("portmap") {
+            assert_eq!(ours, 1, "a process beside the plugin: {work:?}");
+        }
+    }
+    let [connection] = rows(&stdout, "portmap, the 100th port").try_into().unwrap();
+    assert_times(&connection);
+}
+
+/// Medians and slowest runs of both.
+fn assert_times(row: &[String]) {
+    let times = row[1..5].iter().map(|time| time.parse::<f64>().unwrap());
+    assert!(times.into_iter().all(|time| time > 0.0), "{row:?}");
 }
 
 /// The cells of each row of `operation`.

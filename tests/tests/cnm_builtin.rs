@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tenon_tests::chain::outer_world;
 use tenon_tests::cnm::shim::records;
 use tenon_tests::network::{Attached, Network, addresses_of, route_to, routes};
-use tenon_tests::published::{Listener, PORT};
+use tenon_tests::ports::Listener;
+use tenon_tests::published::PORT;
 
 const V4: &str = "10.76.0.0/24";
 const V6: &str = "fd76::/64";

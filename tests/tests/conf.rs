@@ -179,6 +179,7 @@ fn each_joins_two_containers_and_leaves_nothing() {
         if is_dockers(&list) || !is_for_here(&list, &file, &world) {
             continue;
         }
+        suite.alone_in(&world);
         let driver = driver_of(&list);
         let (c1, c2) = (world.container("pod1"), world.container("pod2"));
         let outside = ports::outside(&world);

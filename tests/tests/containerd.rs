@@ -243,6 +243,7 @@ fn limited(containerd: &Containerd) -> Pod {
 
 fn pod_with_ports_and_limits(suite: &Suite) {
     let world = World::new();
+    suite.alone_in(&world);
     let outside = ports::outside(&world);
     let containerd = Containerd::start(&world, suite.bin_dir(), &chained(&world));
     let cri = containerd.cri();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use cni_testkit::{Suite, conf};
 use serde_json::{Value, json};
 use tenon_tests::differences::differs;
-use tenon_tests::published::{Listener, PORT, Pod, Scene, client, port, port_at};
+use tenon_tests::ports::{Listener, client};
+use tenon_tests::published::{PORT, Pod, Scene, port, port_at};
 use tenon_tests::sctp::Sctp;
 
 cni_testkit::suites! {

@@ -90,6 +90,16 @@ impl Suite {
         &self.bin_dir
     }
 
+    /// Takes all plugins of other suites out of `world`: what works then needs nothing of them. For
+    /// the reference itself, nothing changes.
+    pub fn alone_in(&self, world: &World) {
+        if !self.is_reference() {
+            for others in ["/usr/lib/cni", "/opt/cni/bin"] {
+                world.hide(Path::new(others));
+            }
+        }
+    }
+
     /// A run of one plugin, with this directory as its `CNI_PATH`.
     #[must_use]
     pub fn plugin(&self, plugin_type: &str) -> Runner {

@@ -128,6 +128,14 @@ impl World {
         shadow(path);
     }
 
+    /// Lets this world see nothing below `path`, as on a machine where it is not installed. A path that
+    /// is missing stays so.
+    pub fn hide(&self, path: &Path) {
+        if path.is_dir() {
+            mount_tmpfs(path, "mode=755");
+        }
+    }
+
     /// What a plugin may have changed: the host namespace and the leases.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -224,6 +232,16 @@ mod tests {
         assert!(mark.exists());
         drop(world);
         assert!(!mark.exists());
+    }
+
+    #[test]
+    fn what_is_hidden_is_back_afterwards() {
+        let world = World::new();
+        let path = Path::new("/usr/share");
+        world.hide(path);
+        assert_eq!(fs::read_dir(path).unwrap().count(), 0);
+        drop(world);
+        assert_ne!(fs::read_dir(path).unwrap().count(), 0);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub const VERSION: &str = "1.0.0";
 /// The subnet of [`Shim::network`], whose first address is the gateway's.
 pub const SUBNET: &str = "10.77.0.0/24";
 
-/// The IPv6 subnet of [`DUAL_STACK`].
+/// The IPv6 subnet.
 pub const SUBNET6: &str = "fd77::/64";
 
 /// The keys that make [`Shim::network`] one of both families.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::case::{VERSION, mapping};
 use crate::copies::{Published, copies};
-use crate::run::Call;
+use crate::run::{Call, settle};
 use crate::side::call;
 use crate::trace::{Cost, traced};
 
@@ -56,11 +56,13 @@ impl<'a> PortSide<'a> {
 
     /// ADD of the last port.
     pub(crate) fn add(&self) -> Result<Duration> {
+        settle();
         self.run("ADD", self.ports, Call::timed)
     }
 
     /// DEL of the last port.
     pub(crate) fn del(&self) -> Result<Duration> {
+        settle();
         self.run("DEL", self.ports, Call::timed)
     }
 

@@ -181,7 +181,8 @@ const HOW: &str = "\
   for containers that publish a TCP port. Its time is that of its plugins, one after the other.
 - The last port's ADD and DEL are done again and again, in 20 pairs where there are 5,000. Those before it
   are published by the plugin; the reference's by `iptables-restore`, with the rules that the plugin has
-  made for the first one, made over for each.
+  made for the first one, made over for each. Before each run of a chain or of portmap 100 ms pass, in which
+  the kernel finishes what it does about the other side's rules.
 - Client, host and container are namespaces. A run is 100 connections, one after the other, whose mean it
   is; each is a new one to the packet filter.
 - System calls, processes, threads and memory are counted in one more run under ptrace(2), not a timed one.

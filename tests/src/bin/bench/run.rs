@@ -9,6 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cni_testkit::Suite;
 
+/// Lets the kernel finish what it does about rules that are gone after their transaction has ended,
+/// so that none pays for the run before, which is the other's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel does not tell when it has finished"
+)]
+pub(crate) fn settle() {
+    std::thread::sleep(Duration::from_millis(100));
+}
+
 /// What a plugin is called with.
 #[derive(Debug)]
 pub(crate) struct Call {

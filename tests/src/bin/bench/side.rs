@@ -11,7 +11,7 @@ use cni_testkit::{Netns, Suite, World};
 use serde_json::{Value, json};
 
 use crate::case::{Network, merged};
-use crate::run::Call;
+use crate::run::{Call, settle};
 use crate::trace::{Cost, traced};
 
 /// The port that the first container publishes.
@@ -64,14 +64,22 @@ impl<'a> Side<'a> {
 
     /// ADD for one container: the time that the plugins of its chain took.
     pub(crate) fn add(&mut self, index: usize) -> Result<Duration> {
+        self.settle();
         let times = self.add_by(index, Call::timed)?;
         Ok(times.iter().sum())
     }
 
     /// DEL for one container.
     pub(crate) fn del(&mut self, index: usize) -> Result<Duration> {
+        self.settle();
         let times = self.del_by(index, Call::timed)?;
         Ok(times.iter().sum())
+    }
+
+    fn settle(&self) {
+        if self.network.is_chain() {
+            settle();
+        }
     }
 
     /// What ADD and DEL for one container cost.
