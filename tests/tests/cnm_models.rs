@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cni_testkit::{Conf, Netns};
 use serde_json::{Value, json};
-use tenon_tests::cnm::driver::{Method, Model, ROUTED_GATEWAY, ROUTED_GATEWAY6};
+use tenon_tests::cnm::driver::{Framing, Method, Model, ROUTED_GATEWAY, ROUTED_GATEWAY6};
 use tenon_tests::cnm::shim::{Shim, dual_stack};
 use tenon_tests::network::{Attached, route_to, routes};
 
@@ -51,6 +51,31 @@ fn one_container_has_two(model: Model, keys: &Value) {
 fn has_mac(shim: &Shim, mac: &str) -> bool {
     let endpoints = shim.driver.endpoints();
     endpoints.iter().any(|endpoint| endpoint.mac == mac)
+}
+
+/// Whatever server the driver has been written on.
+#[test]
+fn replies_of_every_form() {
+    let shim = Shim::new();
+    let c1 = shim.world.container("c1");
+    for framing in [
+        Framing::KeepAlive,
+        Framing::Close,
+        Framing::Chunked,
+        Framing::Http10,
+    ] {
+        for content_type in ["", "text/plain; charset=utf-8", "application/json"] {
+            shim.driver.style(|style| {
+                style.framing = framing;
+                content_type.clone_into(&mut style.content_type);
+            });
+            let attached = shim.network(json!({})).add("c1", &c1);
+            assert!(c1.ping("10.77.0.1"), "{framing:?} {content_type}");
+            attached.check_ok();
+            attached.del_ok();
+            shim.assert_nothing_left();
+        }
+    }
 }
 
 /// Without IPv6, which Docker itself has not managed since 17.06.

@@ -432,6 +432,47 @@ fn an_endpoint_that_was_deleted_is_left_once_more_and_no_more() {
     }
 }
 
+/// OVN's says for ever that it cannot delete what it has deleted.
+#[test]
+fn what_is_refused_for_ever_is_given_up() {
+    let bench = Bench::new();
+    bench.connect(&endpoint()).unwrap();
+    bench
+        .world
+        .fault_for_ever(Method::DeleteEndpoint, Fault::Refused);
+    bench.disconnect(Policy::default());
+    let collect = || {
+        let controller = bench.controller();
+        let collected = controller.collect(None, |_| true, Policy::default(), limits());
+        collected.unwrap().failures
+    };
+    for refusal in 2..=10 {
+        assert_eq!(collect().len(), 1, "{refusal}");
+        assert_eq!(bench.records().len(), 1, "{refusal}");
+    }
+    let told = collect();
+    assert!(told[1].contains("given up after 10 refusals"), "{told:?}");
+    assert_eq!(bench.records(), [""; 0]);
+}
+
+#[test]
+fn a_driver_that_does_not_answer_is_never_given_up() {
+    let bench = Bench::new();
+    bench.connect(&endpoint()).unwrap();
+    bench.world.fault_for_ever(Method::Leave, Fault::NotSent);
+    let leak = Policy {
+        on_driver_down: OnDriverDown::Leak,
+        ..Policy::default()
+    };
+    bench.disconnect(leak);
+    for _silence in 0..20 {
+        let controller = bench.controller();
+        let collected = controller.collect(None, |_| true, Policy::default(), limits());
+        assert_eq!(collected.unwrap().failures.len(), 1);
+    }
+    assert_eq!(bench.records().len(), 1);
+}
+
 /// A driver that was started anew without its memory knows nothing of the endpoint.
 #[test]
 fn a_driver_without_memory_is_believed_the_second_time() {
