@@ -88,6 +88,18 @@ pub(crate) fn stale(network: &NetworkName, valid: &[Attachment]) -> impl Fn(Tag)
     move |tag| tag.has_network_prefix(prefix) && !valid.contains(&tag)
 }
 
+/// Whether a comment, or the alias of a link, is the attachment's.
+#[must_use]
+pub fn is_of_attachment(text: Option<&str>, attachment: &Attachment) -> bool {
+    text.and_then(Tag::parse) == Some(Tag::new(attachment))
+}
+
+/// Whether it is that of an attachment to the network that is none of the `valid` ones.
+#[must_use]
+pub fn is_stale(text: Option<&str>, network: &NetworkName, valid: &[Attachment]) -> bool {
+    text.and_then(Tag::parse).is_some_and(stale(network, valid))
+}
+
 /// The whole comment of an attachment: its tag, and its names for whoever reads the ruleset. Cut to
 /// what `nft` can read back.
 #[must_use]

@@ -7,8 +7,9 @@
 
 use std::fmt::Write as _;
 
-use cni_firewall::owner::{self as tags, Tag};
-use cni_types::{Attachment, IfName, NetworkName};
+use cni_firewall::owner as tags;
+pub(crate) use cni_firewall::owner::{is_of_attachment, is_stale};
+use cni_types::{Attachment, IfName};
 use sha2::{Digest, Sha512};
 
 /// The kind of link that all these names are for.
@@ -56,11 +57,6 @@ pub(crate) fn alias(attachment: &Attachment) -> String {
     tags::comment(attachment)
 }
 
-/// Whether an IFB with this alias is the one that we have made for the attachment.
-pub(crate) fn is_of_attachment(alias: Option<&str>, attachment: &Attachment) -> bool {
-    alias.and_then(Tag::parse) == Some(Tag::new(attachment))
-}
-
 /// Whether an IFB without a mark can be the attachment's: the reference marks nothing, and neither
 /// has an ADD of ours that was killed before it came to that. Under the first name it can be of
 /// another interface of the same container as well.
@@ -70,15 +66,6 @@ pub(crate) fn can_be_of_attachment(
     attachment: &Attachment,
 ) -> bool {
     alias.is_none() && ifb_names(attachment).any(|own| own.as_str() == name)
-}
-
-/// Whether an IFB with this alias is one of ours, for an attachment to the network that is none of
-/// the `valid` ones.
-pub(crate) fn is_stale(alias: Option<&str>, network: &NetworkName, valid: &[Attachment]) -> bool {
-    let prefix = Tag::network_prefix(network);
-    alias.and_then(Tag::parse).is_some_and(|tag| {
-        tag.has_network_prefix(prefix) && !valid.iter().any(|valid| Tag::new(valid) == tag)
-    })
 }
 
 #[cfg(test)]

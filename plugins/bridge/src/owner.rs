@@ -6,7 +6,8 @@
 //! proves nothing.
 
 use cni_firewall::owner::{self as tags, Tag};
-use cni_types::{Attachment, IfName, NetworkName};
+pub(crate) use cni_firewall::owner::{is_of_attachment, is_stale};
+use cni_types::{Attachment, IfName};
 use sha2::{Digest, Sha512};
 
 /// The alias of a bridge that we have made, with a MAC address of its own.
@@ -61,20 +62,6 @@ pub(crate) fn alias(attachment: &Attachment) -> String {
 /// The name of the abstract socket that one ADD of an attachment holds. It has at most 107 bytes.
 pub(crate) fn claim_name(attachment: &Attachment) -> String {
     format!("tenon bridge ADD {}", Tag::new(attachment))
-}
-
-/// Whether a link with this alias is the attachment's host end.
-pub(crate) fn is_of_attachment(alias: Option<&str>, attachment: &Attachment) -> bool {
-    alias.and_then(Tag::parse) == Some(Tag::new(attachment))
-}
-
-/// Whether a link with this alias is the host end of an attachment to the network that is none of
-/// the `valid` ones.
-pub(crate) fn is_stale(alias: Option<&str>, network: &NetworkName, valid: &[Attachment]) -> bool {
-    let prefix = Tag::network_prefix(network);
-    alias.and_then(Tag::parse).is_some_and(|tag| {
-        tag.has_network_prefix(prefix) && !valid.iter().any(|valid| Tag::new(valid) == tag)
-    })
 }
 
 #[cfg(test)]

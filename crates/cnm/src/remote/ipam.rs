@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cni_types::IpCidr;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::{RemotePlugin, Subsystem, nothing};
+use super::{RemotePlugin, Speaker, Subsystem, nothing};
 use crate::driver::{IpamDriver, Outcome};
-use crate::error::{Cause, DriverError, Method};
+use crate::error::{Cause, Method};
 use crate::wire::ipam::{
     AddressSpaces, Capabilities, ReleaseAddressRequest, ReleasePoolRequest, RequestAddressReply,
     RequestAddressRequest, RequestPoolReply, RequestPoolRequest,
@@ -18,72 +16,43 @@ use crate::wire::ipam::{
 /// The IPAM driver that a plugin implements.
 #[derive(Debug, Clone)]
 pub struct RemoteIpamDriver {
-    plugin: Arc<RemotePlugin>,
+    speaker: Speaker,
 }
 
 impl RemoteIpamDriver {
     /// The plugin is not asked yet whether it implements one.
     #[must_use]
     pub const fn new(plugin: Arc<RemotePlugin>) -> Self {
-        Self { plugin }
+        let subsystem = Subsystem::Ipam;
+        Self {
+            speaker: Speaker { plugin, subsystem },
+        }
     }
 
     /// The plugin.
     #[must_use]
     pub fn plugin(&self) -> &RemotePlugin {
-        &self.plugin
-    }
-
-    fn ready(&self, deadline: Instant) -> Outcome<&RemotePlugin> {
-        self.plugin
-            .require(Subsystem::Ipam, deadline)
-            .map_err(|cause| self.error(Method::Activate, cause))?;
-        Ok(&self.plugin)
-    }
-
-    fn ask<T: DeserializeOwned>(&self, method: Method, deadline: Instant) -> Outcome<T> {
-        self.ready(deadline)?
-            .ask(method, deadline)
-            .map_err(|cause| self.error(method, cause))
-    }
-
-    fn tell<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        request: &impl Serialize,
-        deadline: Instant,
-    ) -> Outcome<T> {
-        self.ready(deadline)?
-            .tell(method, request, deadline)
-            .map_err(|cause| self.error(method, cause))
-    }
-
-    fn error(&self, method: Method, cause: Cause) -> DriverError {
-        DriverError {
-            driver: self.title(),
-            method,
-            cause,
-        }
+        &self.speaker.plugin
     }
 }
 
 impl IpamDriver for RemoteIpamDriver {
     fn title(&self) -> String {
-        format!("IPAM driver {}", self.plugin.name())
+        self.speaker.title()
     }
 
     /// The call came late to the protocol: whatever a driver answers that is no answer, it has no
     /// wishes. One that does not answer is another matter.
     fn capabilities(&self, deadline: Instant) -> Outcome<Capabilities> {
-        self.ready(deadline)?;
-        match self.ask(Method::IpamGetCapabilities, deadline) {
+        self.speaker.ready(deadline)?;
+        match self.speaker.ask(Method::IpamGetCapabilities, deadline) {
             Err(error) if !error.is_down() => Ok(Capabilities::default()),
             outcome => outcome,
         }
     }
 
     fn default_address_spaces(&self, deadline: Instant) -> Outcome<AddressSpaces> {
-        self.ask(Method::GetDefaultAddressSpaces, deadline)
+        self.speaker.ask(Method::GetDefaultAddressSpaces, deadline)
     }
 
     fn request_pool(
@@ -92,13 +61,14 @@ impl IpamDriver for RemoteIpamDriver {
         deadline: Instant,
     ) -> Outcome<RequestPoolReply> {
         let method = Method::RequestPool;
-        let reply: RequestPoolReply = self.tell(method, request, deadline)?;
-        require_cidr("Pool", &reply.pool).map_err(|cause| self.error(method, cause))?;
+        let reply: RequestPoolReply = self.speaker.tell(method, request, deadline)?;
+        require_cidr("Pool", &reply.pool).map_err(|cause| self.speaker.error(method, cause))?;
         Ok(reply)
     }
 
     fn release_pool(&self, request: &ReleasePoolRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::ReleasePool, request, deadline)
+        self.speaker
+            .tell(Method::ReleasePool, request, deadline)
             .map(nothing)
     }
 
@@ -108,16 +78,18 @@ impl IpamDriver for RemoteIpamDriver {
         deadline: Instant,
     ) -> Outcome<RequestAddressReply> {
         let method = Method::RequestAddress;
-        let reply: RequestAddressReply = self.tell(method, request, deadline)?;
+        let reply: RequestAddressReply = self.speaker.tell(method, request, deadline)?;
         // Some have none to give, for a gateway.
         if !reply.address.is_empty() {
-            require_cidr("Address", &reply.address).map_err(|cause| self.error(method, cause))?;
+            require_cidr("Address", &reply.address)
+                .map_err(|cause| self.speaker.error(method, cause))?;
         }
         Ok(reply)
     }
 
     fn release_address(&self, request: &ReleaseAddressRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::ReleaseAddress, request, deadline)
+        self.speaker
+            .tell(Method::ReleaseAddress, request, deadline)
             .map(nothing)
     }
 }

@@ -9,7 +9,7 @@ mod ipam;
 mod network;
 mod ping;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use cni_types::Json;
@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::discovery::{self, Directories, PluginAddress};
-use crate::error::{Cause, Method};
+use crate::error::{Cause, DriverError, Method};
 use crate::http::text::excerpt;
 use crate::http::{Attempt, Client, Patience, Request, Verb};
 use crate::wire::{self, ActivateReply};
@@ -42,6 +42,61 @@ impl Subsystem {
         match self {
             Self::Network => "NetworkDriver",
             Self::Ipam => "IpamDriver",
+        }
+    }
+}
+
+/// One of a plugin's drivers, as it is talked to.
+#[derive(Debug, Clone)]
+struct Speaker {
+    plugin: Arc<RemotePlugin>,
+    subsystem: Subsystem,
+}
+
+impl Speaker {
+    /// How errors name the driver.
+    fn title(&self) -> String {
+        let kind = match self.subsystem {
+            Subsystem::Network => "network driver",
+            Subsystem::Ipam => "IPAM driver",
+        };
+        format!("{kind} {}", self.plugin.name())
+    }
+
+    /// Once the plugin has said that it implements the driver.
+    fn ready(&self, deadline: Instant) -> Result<&RemotePlugin, DriverError> {
+        self.plugin
+            .require(self.subsystem, deadline)
+            .map_err(|cause| self.error(Method::Activate, cause))?;
+        Ok(&self.plugin)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        deadline: Instant,
+    ) -> Result<T, DriverError> {
+        self.ready(deadline)?
+            .ask(method, deadline)
+            .map_err(|cause| self.error(method, cause))
+    }
+
+    fn tell<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        request: &impl Serialize,
+        deadline: Instant,
+    ) -> Result<T, DriverError> {
+        self.ready(deadline)?
+            .tell(method, request, deadline)
+            .map_err(|cause| self.error(method, cause))
+    }
+
+    fn error(&self, method: Method, cause: Cause) -> DriverError {
+        DriverError {
+            driver: self.title(),
+            method,
+            cause,
         }
     }
 }

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::{RemotePlugin, Subsystem, nothing};
+use super::{RemotePlugin, Speaker, Subsystem, nothing};
 use crate::driver::{NetworkDriver, Outcome};
-use crate::error::{Cause, DriverError, Method};
+use crate::error::{Cause, Method};
 use crate::wire::network::{
     AllocateNetworkReply, AllocateNetworkRequest, Capabilities, CreateEndpointReply,
     CreateEndpointRequest, CreateNetworkRequest, EndpointInfoReply, EndpointRequest,
@@ -18,20 +15,23 @@ use crate::wire::network::{
 /// The network driver that a plugin implements.
 #[derive(Debug, Clone)]
 pub struct RemoteNetworkDriver {
-    plugin: Arc<RemotePlugin>,
+    speaker: Speaker,
 }
 
 impl RemoteNetworkDriver {
     /// The plugin is not asked yet whether it implements one.
     #[must_use]
     pub const fn new(plugin: Arc<RemotePlugin>) -> Self {
-        Self { plugin }
+        let subsystem = Subsystem::Network;
+        Self {
+            speaker: Speaker { plugin, subsystem },
+        }
     }
 
     /// The plugin.
     #[must_use]
     pub fn plugin(&self) -> &RemotePlugin {
-        &self.plugin
+        &self.speaker.plugin
     }
 
     /// What the manager of a swarm asks of a driver of global scope before nodes create the network.
@@ -43,7 +43,8 @@ impl RemoteNetworkDriver {
         request: &AllocateNetworkRequest,
         deadline: Instant,
     ) -> Outcome<AllocateNetworkReply> {
-        self.tell(Method::AllocateNetwork, request, deadline)
+        self.speaker
+            .tell(Method::AllocateNetwork, request, deadline)
     }
 
     /// Takes that back.
@@ -51,48 +52,24 @@ impl RemoteNetworkDriver {
     /// # Errors
     /// The call failed.
     pub fn free_network(&self, request: &NetworkRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::FreeNetwork, request, deadline)
+        self.speaker
+            .tell(Method::FreeNetwork, request, deadline)
             .map(nothing)
-    }
-
-    fn ready(&self, deadline: Instant) -> Outcome<&RemotePlugin> {
-        self.plugin
-            .require(Subsystem::Network, deadline)
-            .map_err(|cause| self.error(Method::Activate, cause))?;
-        Ok(&self.plugin)
-    }
-
-    fn tell<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        request: &impl Serialize,
-        deadline: Instant,
-    ) -> Outcome<T> {
-        self.ready(deadline)?
-            .tell(method, request, deadline)
-            .map_err(|cause| self.error(method, cause))
-    }
-
-    fn error(&self, method: Method, cause: Cause) -> DriverError {
-        DriverError {
-            driver: self.title(),
-            method,
-            cause,
-        }
     }
 }
 
 impl NetworkDriver for RemoteNetworkDriver {
     fn title(&self) -> String {
-        format!("network driver {}", self.plugin.name())
+        self.speaker.title()
     }
 
     fn capabilities(&self, deadline: Instant) -> Outcome<Capabilities> {
         let method = Method::GetCapabilities;
-        self.ready(deadline)?
+        self.speaker
+            .ready(deadline)?
             .ask(method, deadline)
             .and_then(checked)
-            .map_err(|cause| self.error(method, cause))
+            .map_err(|cause| self.speaker.error(method, cause))
     }
 
     fn check_gateway_allocation(
@@ -100,16 +77,18 @@ impl NetworkDriver for RemoteNetworkDriver {
         request: &GwAllocCheckRequest,
         deadline: Instant,
     ) -> Outcome<GwAllocCheckReply> {
-        self.tell(Method::GwAllocCheck, request, deadline)
+        self.speaker.tell(Method::GwAllocCheck, request, deadline)
     }
 
     fn create_network(&self, request: &CreateNetworkRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::CreateNetwork, request, deadline)
+        self.speaker
+            .tell(Method::CreateNetwork, request, deadline)
             .map(nothing)
     }
 
     fn delete_network(&self, request: &NetworkRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::DeleteNetwork, request, deadline)
+        self.speaker
+            .tell(Method::DeleteNetwork, request, deadline)
             .map(nothing)
     }
 
@@ -118,7 +97,7 @@ impl NetworkDriver for RemoteNetworkDriver {
         request: &CreateEndpointRequest,
         deadline: Instant,
     ) -> Outcome<CreateEndpointReply> {
-        self.tell(Method::CreateEndpoint, request, deadline)
+        self.speaker.tell(Method::CreateEndpoint, request, deadline)
     }
 
     fn endpoint_info(
@@ -126,20 +105,24 @@ impl NetworkDriver for RemoteNetworkDriver {
         request: &EndpointRequest,
         deadline: Instant,
     ) -> Outcome<EndpointInfoReply> {
-        self.tell(Method::EndpointOperInfo, request, deadline)
+        self.speaker
+            .tell(Method::EndpointOperInfo, request, deadline)
     }
 
     fn delete_endpoint(&self, request: &EndpointRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::DeleteEndpoint, request, deadline)
+        self.speaker
+            .tell(Method::DeleteEndpoint, request, deadline)
             .map(nothing)
     }
 
     fn join(&self, request: &JoinRequest, deadline: Instant) -> Outcome<JoinReply> {
-        self.tell(Method::Join, request, deadline)
+        self.speaker.tell(Method::Join, request, deadline)
     }
 
     fn leave(&self, request: &EndpointRequest, deadline: Instant) -> Outcome<()> {
-        self.tell(Method::Leave, request, deadline).map(nothing)
+        self.speaker
+            .tell(Method::Leave, request, deadline)
+            .map(nothing)
     }
 
     fn program_external_connectivity(
@@ -148,7 +131,7 @@ impl NetworkDriver for RemoteNetworkDriver {
         deadline: Instant,
     ) -> Outcome<()> {
         let method = Method::ProgramExternalConnectivity;
-        self.tell(method, request, deadline).map(nothing)
+        self.speaker.tell(method, request, deadline).map(nothing)
     }
 
     fn revoke_external_connectivity(
@@ -157,7 +140,7 @@ impl NetworkDriver for RemoteNetworkDriver {
         deadline: Instant,
     ) -> Outcome<()> {
         let method = Method::RevokeExternalConnectivity;
-        self.tell(method, request, deadline).map(nothing)
+        self.speaker.tell(method, request, deadline).map(nothing)
     }
 }
 
