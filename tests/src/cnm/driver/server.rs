@@ -94,12 +94,21 @@ impl Shared {
 
     /// Refuses connections from now on, and ends those that there are.
     pub(super) fn close(&self) {
+        self.close_but(None);
+    }
+
+    /// The same, but for the connection of that number.
+    fn close_but(&self, last: Option<usize>) {
         self.stop_listening();
         let mut lines = lock(&self.lines);
         lines.life += 1;
-        for stream in std::mem::take(&mut lines.connections).values() {
-            stream.close();
-        }
+        lines.connections.retain(|number, stream| {
+            let stays = Some(*number) == last;
+            if !stays {
+                stream.close();
+            }
+            stays
+        });
         self.ended.notify_all();
     }
 
@@ -251,10 +260,10 @@ impl Call<'_> {
                 self.shared.wait(*by, self.connection.life) && self.send(&reply)
             }
             (Act::AnswerAndDie, Some(reply)) => {
-                // A quick client must not find it alive.
-                self.shared.stop_listening();
+                // A quick client must not find it alive, nor a new life end with the old one.
+                self.shared.close_but(Some(self.connection.number));
                 self.send(&reply);
-                self.die()
+                false
             }
             (Act::Append(more), Some(mut reply)) => {
                 reply.body.extend(more);
