@@ -17,6 +17,8 @@
 
 mod conntrack;
 mod error;
+#[cfg(test)]
+mod fake_tests;
 pub mod forward;
 pub mod iptables;
 pub mod isolation;

@@ -7,6 +7,8 @@
 mod change;
 mod encode;
 mod expr;
+#[cfg(test)]
+pub(crate) mod fake;
 mod number;
 mod query;
 mod socket;

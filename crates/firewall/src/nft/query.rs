@@ -67,6 +67,10 @@ impl Nft {
         table: Table,
         questions: &[Question<'_>],
     ) -> Result<(u32, Vec<Answer>), Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.ask(table, questions));
+        }
         let mut outbox = self.outbox();
         let family = (table.family.number(), 0);
         outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
@@ -145,6 +149,10 @@ impl Nft {
     /// between has the old state under the new number. An empty batch waits for the mutex that
     /// commits hold, and changes nothing: what is read after it is of this generation or later.
     pub(crate) fn generation(&mut self) -> Result<u32, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.generation());
+        }
         let generation = self.read_generation()?;
         self.wait_for_commit()?;
         Ok(generation)
@@ -164,6 +172,10 @@ impl Nft {
     /// All rules of a chain, in order, or those of all chains of a table; none if there is no such
     /// chain or table.
     pub(crate) fn rules(&mut self, table: Table, chain: Option<&str>) -> Result<Vec<Rule>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.rules(table, chain));
+        }
         self.dump(Message::GetRule, table, view::rule, |body| {
             body.text(number::RULE_TABLE, table.name);
             if let Some(chain) = chain {
@@ -174,6 +186,10 @@ impl Nft {
 
     /// The names of all sets of a table; none if there is no such table.
     pub(crate) fn sets(&mut self, table: Table) -> Result<Vec<String>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.sets(table));
+        }
         self.dump(Message::GetSet, table, view::set_name, |body| {
             body.text(number::SET_TABLE, table.name);
         })
@@ -184,6 +200,10 @@ impl Nft {
         &mut self,
         family: Family,
     ) -> Result<Vec<(String, String)>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.sets_of_family(family));
+        }
         let kind = Message::GetSet.kind();
         self.list(
             |outbox| outbox.message(kind, DUMP, (family.number(), 0), |_all| {}),
@@ -193,6 +213,10 @@ impl Nft {
 
     /// The chains of all tables of a family that the kernel calls.
     pub(crate) fn hooked_chains(&mut self, family: Family) -> Result<Vec<HookedChain>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.hooked_chains(family));
+        }
         let kind = Message::GetChain.kind();
         let chains = self.list(
             |outbox| outbox.message(kind, DUMP, (family.number(), 0), |_all| {}),
@@ -203,6 +227,10 @@ impl Nft {
 
     /// All elements of a set; none if there is no such set.
     pub(crate) fn elements(&mut self, table: Table, set: &str) -> Result<Vec<Element>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.elements(table, set));
+        }
         let pieces = self.dump(Message::GetElement, table, view::elements, |body| {
             write_set_name(table, set, body);
         })?;
@@ -215,6 +243,10 @@ impl Nft {
         &mut self,
         chains: &[(Table, &str)],
     ) -> Result<Vec<Option<BaseChain>>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.base_chains(chains));
+        }
         let mut hooks = vec![None; chains.len()];
         self.find_chains(chains, |at, object| {
             if let Some(slot) = hooks.get_mut(at) {
@@ -226,6 +258,10 @@ impl Nft {
 
     /// Which of these chains there are, asked in one exchange.
     pub(crate) fn have_chains(&mut self, chains: &[(Table, &str)]) -> Result<Vec<bool>, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.have_chains(chains));
+        }
         let mut have = vec![false; chains.len()];
         self.find_chains(chains, |at, _object| {
             if let Some(slot) = have.get_mut(at) {
@@ -301,6 +337,10 @@ impl Nft {
         set: &str,
         expected: impl Fn(&[u8]) -> bool,
     ) -> Result<Glance, Cause> {
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return Ok(fake.glance(table, set, expected));
+        }
         let limit = self.limit();
         let mut channel = match self.glance.take() {
             Some(channel) => channel,

@@ -27,6 +27,9 @@ pub struct Nft {
     pub(super) spent: Vec<Channel>,
     pub(super) next: u32,
     patience: Duration,
+    /// Answers in the kernel's place.
+    #[cfg(test)]
+    pub(super) fake: Option<super::fake::Fake>,
 }
 
 impl Nft {
@@ -45,6 +48,8 @@ impl Nft {
                 spent: Vec::new(),
                 next: 1,
                 patience: PATIENCE,
+                #[cfg(test)]
+                fake: None,
             })
         };
         open().map_err(|cause: Cause| cause.during(Operation::OpenSocket, "nf_tables"))
@@ -69,6 +74,16 @@ impl Nft {
             spent: Vec::new(),
             next: 1,
             patience: PATIENCE,
+            fake: None,
+        }
+    }
+
+    /// A ruleset in memory.
+    #[cfg(test)]
+    pub(crate) fn faked(fake: &super::fake::Fake) -> Self {
+        Self {
+            fake: Some(fake.clone()),
+            ..Self::absent()
         }
     }
 
@@ -96,6 +111,10 @@ impl Nft {
     pub fn commit(&mut self, transaction: &Transaction) -> Result<(), Cause> {
         if transaction.changes.is_empty() {
             return Ok(());
+        }
+        #[cfg(test)]
+        if let Some(fake) = &self.fake {
+            return fake.commit(transaction);
         }
         let mut outbox = self.outbox();
         transaction.write(&mut outbox);
