@@ -7,7 +7,6 @@
 //! - [`portmap`][]: port mappings.
 //! - [`iptables`][]: `ipMasq` and port mappings for those who ask for iptables.
 //! - [`mod@forward`][]: containers that are let through, and bridges that are kept apart.
-//! - [`iptables`][]: `ipMasq` for those who ask for iptables.
 //! - [`mod@reference`][]: what the reference plugins left behind.
 //! - [`owner`][]: whose a rule is.
 //!
