@@ -32,9 +32,6 @@ const PAGE: &str = "docs/benchmarks.md";
 /// How many other processes may run on average; the kernel's own threads do at times.
 const QUIET: f64 = 0.3;
 
-/// The same where a dockerd runs, which is not done when it answers.
-const QUIET_BESIDE_DOCKER: f64 = 0.7;
-
 /// Measures Tenon's plugins against the reference's, in pairs of runs that alternate.
 ///
 /// Figures of a busy machine are worth little: run nothing else. Needs root, for namespaces of its
@@ -67,13 +64,10 @@ fn main() -> Result<()> {
     let page = std::path::absolute(PAGE)?;
     let report = measure(&settings)?;
     std::io::stdout().write_all(report.tables().as_bytes())?;
-    let busy = [
-        (report.others(), QUIET),
-        (report.others_beside_docker(), QUIET_BESIDE_DOCKER),
-    ];
-    for (others, _) in busy.iter().filter(|(others, quiet)| others > quiet) {
+    if report.others() > QUIET {
         progress(&format!(
-            "{others:.1} other processes were running on average: do not trust the figures"
+            "{:.1} other processes were running on average: do not trust the figures",
+            report.others()
         ));
     }
     if settings.write {
