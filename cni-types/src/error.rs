@@ -104,6 +104,16 @@ impl CniError {
         self
     }
 
+    /// The error that STATUS answers when `cause` would keep an ADD from working: the same one, with
+    /// [`ErrorCode::NOT_AVAILABLE`] for its code (spec, section "STATUS").
+    #[must_use]
+    pub fn not_available(cause: impl Into<Self>) -> Self {
+        Self {
+            code: ErrorCode::NOT_AVAILABLE,
+            ..cause.into()
+        }
+    }
+
     /// Success if there is no error, and one error out of several otherwise, for the commands that go
     /// on after a failure (DEL, GC). The first gives code and message.
     ///

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use cni_plugin::{
     AttachmentRequest, DelRequest, Delegate, GcRequest, Plugin, PluginInfo, Request, Undo,
 };
-use cni_types::{CniError, CniResult, Command, ErrorCode, SpecVersion};
+use cni_types::{CniError, CniResult, Command, SpecVersion};
 
 struct Bridge;
 
@@ -46,10 +46,7 @@ impl Plugin for Bridge {
         let Some(ipam) = config::ipam_type(&request.config) else {
             return Ok(());
         };
-        let delegate = Delegate::find(request, ipam).map_err(|missing| CniError {
-            code: ErrorCode::NOT_AVAILABLE,
-            ..missing
-        })?;
+        let delegate = Delegate::find(request, ipam).map_err(CniError::not_available)?;
         delegate.run(Command::Status, request.delegate_deadline())
     }
 }

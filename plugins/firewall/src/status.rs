@@ -3,7 +3,7 @@
 use cni_firewall::Nft;
 use cni_firewall::iptables::{self, Family};
 use cni_plugin::Request;
-use cni_types::{CniError, ErrorCode};
+use cni_types::CniError;
 
 use crate::backend::Backend;
 use crate::config::{Choice, FirewallConfig};
@@ -28,15 +28,12 @@ pub(crate) fn status(request: &Request) -> Result<(), CniError> {
             }
             Ok(())
         }
-        Choice::Nftables => not_available(Nft::open().and_then(|mut nft| nft.probe())),
-        Choice::Iptables => not_available(Nft::open().and_then(|nft| iptables::probe(&nft))),
+        Choice::Nftables => Nft::open()
+            .and_then(|mut nft| nft.probe())
+            .map_err(CniError::not_available),
+        Choice::Iptables => Nft::open()
+            .and_then(|nft| iptables::probe(&nft))
+            .map_err(CniError::not_available),
         Choice::Whatever => Ok(()),
     }
-}
-
-fn not_available(probed: Result<(), cni_firewall::FirewallError>) -> Result<(), CniError> {
-    probed.map_err(|error| CniError {
-        code: ErrorCode::NOT_AVAILABLE,
-        ..error.into()
-    })
 }

@@ -58,18 +58,12 @@ fn missing(request: &AttachmentRequest) -> CniError {
 /// Whether an ADD would find an address in every set and could write its lease.
 pub(crate) fn status(request: &Request) -> Result<(), CniError> {
     let config = IpamConfig::of(request)?;
-    let not_available = |error: CniError| CniError {
-        code: ErrorCode::NOT_AVAILABLE,
-        ..error
-    };
     let store = &config.leases.store;
-    store
-        .check_writable()
-        .map_err(|error| not_available(error.into()))?;
-    let Some(dir) = store.open().map_err(|error| not_available(error.into()))? else {
+    store.check_writable().map_err(CniError::not_available)?;
+    let Some(dir) = store.open().map_err(CniError::not_available)? else {
         return Ok(());
     };
-    let full = find_full(&config.sets, &dir).map_err(|error| not_available(error.into()))?;
+    let full = find_full(&config.sets, &dir).map_err(CniError::not_available)?;
     full.map_or(Ok(()), |set| {
         let msg = format!("no IP addresses available in range set: {set}");
         let error = CniError::new(ErrorCode::NOT_AVAILABLE, msg);

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use cni_firewall::{Nft, iptables};
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
-use cni_types::{CniError, CniResult, ErrorCode, SpecVersion};
+use cni_types::{CniError, CniResult, SpecVersion};
 
 use config::{Backend, PortmapConfig};
 
@@ -50,10 +50,7 @@ impl Plugin for Portmap {
             Backend::Nftables { .. } => nft.probe(),
             Backend::Iptables { .. } => iptables::probe(&nft),
         };
-        usable.map_err(|error| CniError {
-            code: ErrorCode::NOT_AVAILABLE,
-            ..error.into()
-        })
+        usable.map_err(CniError::not_available)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cni_netlink::Link;
 use cni_plugin::{AttachmentRequest, Request};
-use cni_types::{CniError, ErrorCode, IfName};
+use cni_types::{CniError, IfName};
 
 use crate::add::prev_result;
 use crate::apply::Inside;
@@ -106,13 +106,8 @@ pub(crate) fn status(request: &Request) -> Result<(), CniError> {
     if config.is_empty() {
         return Ok(());
     }
-    let not_available = |error: CniError| CniError {
-        code: ErrorCode::NOT_AVAILABLE,
-        ..error
-    };
     let allowed = AllowList::for_all(&config.sysctls);
-    allowed.map_err(|error| not_available(error.into()))?;
+    allowed.map_err(CniError::not_available)?;
     let dir = StateDir::new(config::data_dir(&request.config));
-    dir.check_writable()
-        .map_err(|error| not_available(error.into()))
+    dir.check_writable().map_err(CniError::not_available)
 }

@@ -145,17 +145,13 @@ pub(crate) fn status(
     config: &DriverConfig,
     settings: &Settings,
 ) -> Result<(), CniError> {
-    let not_available = |error: CniError| CniError {
-        code: ErrorCode::NOT_AVAILABLE,
-        ..error
-    };
     let controller = controller(&settings.data_dir, Waiting::No);
     controller
         .probe(&config.network, settings.status_limits())
-        .map_err(|error| not_available(error.into()))?;
+        .map_err(CniError::not_available)?;
     let Some(plugin) = &config.delegate else {
         return Ok(());
     };
-    let delegate = Delegate::find(request, plugin).map_err(not_available)?;
+    let delegate = Delegate::find(request, plugin).map_err(CniError::not_available)?;
     delegate.run(Command::Status, request.delegate_deadline())
 }

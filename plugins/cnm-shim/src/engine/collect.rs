@@ -2,7 +2,7 @@
 
 use cni_cnm::http::Patience;
 use cni_plugin::{GcRequest, Request};
-use cni_types::{Attachment, CniError, ErrorCode};
+use cni_types::{Attachment, CniError};
 
 use super::error::JoinError;
 use super::record::Connections;
@@ -70,10 +70,7 @@ pub(crate) fn status(
     config: &EngineConfig,
     settings: &Settings,
 ) -> Result<(), CniError> {
-    ready(config, settings).map_err(|error| CniError {
-        code: ErrorCode::NOT_AVAILABLE,
-        ..error
-    })
+    ready(config, settings).map_err(CniError::not_available)
 }
 
 fn ready(config: &EngineConfig, settings: &Settings) -> Result<(), CniError> {
