@@ -15,9 +15,9 @@ use cni_types::{Attachment, NetworkName};
 
 use self::rules::{DNAT, GUARD, Wanted, guard_rules, restore_for_guard, wanted};
 use self::saved::{Entry, Line, containers};
-use super::Missing;
 use super::tables::{Family, Jumped, have_chains, remove_from_legacy};
 use super::text::{declares, restore_for_removal};
+use super::{Missing, remove_stale};
 use crate::conntrack;
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{Nft, Table};
@@ -309,21 +309,7 @@ pub fn gc(
         };
         stale.extend(containers(&saved::read(&text), network));
     }
-    stale.retain(|found| {
-        valid
-            .iter()
-            .all(|valid| valid.container_id != found.container_id)
-    });
-    stale.sort_unstable();
-    stale.dedup();
-    let outcomes: Vec<_> = stale
-        .iter()
-        .map(|container| remove(nft, container, &[]))
-        .collect();
-    outcomes
-        .into_iter()
-        .collect::<Result<Vec<()>, _>>()
-        .map(|removed| removed.len())
+    remove_stale(stale, valid, |container| remove(nft, container, &[]))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ mod rules;
 
 use cni_types::{Attachment, IpCidr, NetworkName};
 
-use super::Missing;
 use super::tables::{Family, Jumped, have_chains, remove_from_legacy};
+use super::{Missing, remove_stale};
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{Expr, Header, Nft, Register, Relation, Rule};
 use crate::owner;
@@ -134,21 +134,7 @@ pub fn gc(
             stale.extend(rules::containers(&saved, network));
         }
     }
-    stale.retain(|found| {
-        valid
-            .iter()
-            .all(|valid| valid.container_id != found.container_id)
-    });
-    stale.sort_unstable();
-    stale.dedup();
-    let outcomes: Vec<_> = stale
-        .iter()
-        .map(|container| remove(nft, container, None))
-        .collect();
-    outcomes
-        .into_iter()
-        .collect::<Result<Vec<()>, _>>()
-        .map(|removed| removed.len())
+    remove_stale(stale, valid, |container| remove(nft, container, None))
 }
 
 /// Removes the rules of one family, `exists` telling whether `nf_tables` has the chain.

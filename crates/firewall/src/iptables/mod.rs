@@ -14,6 +14,8 @@ mod text;
 
 use std::fmt;
 
+use cni_types::Attachment;
+
 use crate::error::{FirewallError, Operation};
 use crate::nft::Nft;
 
@@ -31,6 +33,28 @@ pub fn probe(nft: &Nft) -> Result<(), FirewallError> {
     usable(Family::V4).or_else(|failed| {
         usable(Family::V6).map_err(|_also_failed| failed.during(Operation::Probe, "iptables"))
     })
+}
+
+/// Removes what those `found` have that have no `valid` attachment; GC's way, which is not stopped by
+/// a failure. Answers how many they were.
+fn remove_stale(
+    mut found: Vec<Attachment>,
+    valid: &[Attachment],
+    remove: impl FnMut(&Attachment) -> Result<(), FirewallError>,
+) -> Result<usize, FirewallError> {
+    found.retain(|found| {
+        valid
+            .iter()
+            .all(|valid| valid.container_id != found.container_id)
+    });
+    found.sort_unstable();
+    found.dedup();
+    // All are tried before the first error is told.
+    let outcomes: Vec<_> = found.iter().map(remove).collect();
+    outcomes
+        .into_iter()
+        .collect::<Result<Vec<()>, _>>()
+        .map(|removed| removed.len())
 }
 
 /// A rule that ADD made and that is not there any more, as `iptables-save` would print it.
