@@ -65,6 +65,31 @@ impl fmt::Display for Command {
     }
 }
 
+/// Whether the ways that are quick but not plain are taken: `TENON_FAST_PATHS`. Whichever way is taken,
+/// the outcome is the same; the variable is for tests and for whoever looks for a fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FastPaths {
+    /// Where they pay.
+    #[default]
+    WherePaying,
+    /// Also where they do not pay: `on`.
+    Always,
+    /// Nowhere: `off`.
+    Never,
+}
+
+impl FastPaths {
+    /// From the text of `TENON_FAST_PATHS`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "on" => Self::Always,
+            "off" => Self::Never,
+            _ => Self::WherePaying,
+        }
+    }
+}
+
 /// The variables as they were found, unchecked; what is not set is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -82,6 +107,8 @@ pub struct Environment {
     pub path: String,
     /// `CNI_NETNS_OVERRIDE`
     pub netns_override: String,
+    /// `TENON_FAST_PATHS`
+    pub fast_paths: FastPaths,
 }
 
 /// The names in the environment, checked as far as the command needs them.
@@ -106,6 +133,7 @@ impl Environment {
             args: value("CNI_ARGS"),
             path: value("CNI_PATH"),
             netns_override: value("CNI_NETNS_OVERRIDE"),
+            fast_paths: FastPaths::parse(&value("TENON_FAST_PATHS")),
         }
     }
 
@@ -251,6 +279,18 @@ mod tests {
             failure(&bad_name).1,
             "interface name contains / or : or whitespace characters"
         );
+    }
+
+    #[test]
+    fn fast_paths_are_taken_where_they_pay_unless_told_otherwise() {
+        for (value, expected) in [
+            ("", FastPaths::WherePaying),
+            ("yes", FastPaths::WherePaying),
+            ("on", FastPaths::Always),
+            ("off", FastPaths::Never),
+        ] {
+            assert_eq!(env(&[("TENON_FAST_PATHS", value)]).fast_paths, expected);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod version;
 
 pub use args::{ArgsError, CniArgs};
 pub use cidr::{CidrError, IpCidr};
-pub use env::{Command, Environment, Names};
+pub use env::{Command, Environment, FastPaths, Names};
 pub use error::{CniError, ErrorCode, ToCniError};
 pub use json::{Json, JsonError};
 pub use mac::{MacAddr, MacError};

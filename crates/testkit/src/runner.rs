@@ -17,6 +17,9 @@ use crate::conf::Conf;
 use crate::netns::Netns;
 use crate::outcome::Outcome;
 
+/// Says whether the plugins take their fast paths: see `cni_types::FastPaths`.
+const FAST_PATHS: &str = "TENON_FAST_PATHS";
+
 /// One call of a plugin, being put together. Cloning keeps what was said so far, so that ADD, CHECK
 /// and DEL of one attachment share their first half.
 ///
@@ -45,9 +48,14 @@ impl Runner {
             cwd: PathBuf::from("/"),
             timeout: Duration::from_secs(10),
         };
-        runner
+        let runner = runner
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("CNI_PATH", bin_dir)
+            .env("CNI_PATH", bin_dir);
+        // So that a whole suite can be run with all fast paths, or with none.
+        match std::env::var_os(FAST_PATHS) {
+            Some(value) => runner.env(FAST_PATHS, value),
+            None => runner,
+        }
     }
 
     /// The same call of another plugin.
