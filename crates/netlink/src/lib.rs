@@ -9,6 +9,7 @@ mod announce;
 mod batch;
 mod change;
 mod error;
+mod forwarding;
 mod frame;
 mod link;
 pub mod localnet;
@@ -26,6 +27,7 @@ pub use announce::{advertise, gratuitous_arp};
 pub use batch::Reply;
 pub use change::{BatchError, Change};
 pub use error::{Cause, NetlinkError, Op};
+pub use forwarding::Protocol;
 pub use frame::Malformed;
 pub use link::{
     BridgeInfo, BridgePort, CreateBridge, CreateIfb, CreateLink, CreateVeth, Ipv4Conf, Link,

@@ -1,8 +1,8 @@
 //! The gateway's addresses on the bridge, or on the interface of its VLAN, and forwarding.
 
 use cni_netlink::{
-    Change, CreateVeth, Dad, LinkId, VethEnd, VlanRange, VlanSide, add_address, add_vlans,
-    delete_address, delete_vlans, random_mac, set_up, sysctl,
+    Change, CreateVeth, Dad, LinkId, Protocol, VethEnd, VlanRange, VlanSide, add_address,
+    add_vlans, delete_address, delete_vlans, random_mac, set_up, sysctl,
 };
 use cni_plugin::Undo;
 use cni_types::{CniError, IfName, Interface, IpCidr};
@@ -108,20 +108,27 @@ impl Host {
             });
         }
         if plan.ipv4 {
-            self.forward(&["net", "ipv4", "ip_forward"], bridge, undo)?;
+            self.forward(Protocol::Ipv4, bridge, undo)?;
         }
         if plan.ipv6 {
-            self.forward(&["net", "ipv6", "conf", "all", "forwarding"], bridge, undo)?;
+            self.forward(Protocol::Ipv6, bridge, undo)?;
         }
         Ok(())
     }
 
     fn forward(
         &self,
-        key: &'static [&'static str],
+        protocol: Protocol,
         bridge: &Bridge,
         undo: &mut Undo,
     ) -> Result<(), CniError> {
+        if self.socket.forwards(protocol) == Some(true) {
+            return Ok(());
+        }
+        let key: &[&str] = match protocol {
+            Protocol::Ipv4 => &["net", "ipv4", "ip_forward"],
+            Protocol::Ipv6 => &["net", "ipv6", "conf", "all", "forwarding"],
+        };
         // Writing "1" over "1" would reset every interface's settings.
         let Some(before) = sysctl::write_if_different(key, "1")? else {
             return Ok(());
