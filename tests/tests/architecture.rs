@@ -8,6 +8,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,18 +88,20 @@ fn arrows_run_one_way() {
             "cni-cnm" => &["cni-types", "cni-netlink", "cni-firewall", "cni-ipam"],
             name if name.starts_with("cni-") => &["cni-types"],
             name => {
-                let knows_cnm = name == "cnm-shim";
                 let plugin: &[&str] = &[
                     "cni-types",
                     "cni-plugin",
                     "cni-netlink",
                     "cni-firewall",
                     "cni-ipam",
-                    "cni-cnm",
                 ];
-                plugin
-                    .get(..plugin.len() - usize::from(!knows_cnm))
-                    .unwrap()
+                let more: &[&str] = match name {
+                    "cnm-shim" => &["cni-cnm"],
+                    // It runs this one in its own process: docs/decisions/016.
+                    "bridge" => &["host-local"],
+                    _ => &[],
+                };
+                &[plugin, more].concat()
             }
         };
         for dependency in package
@@ -113,6 +116,34 @@ fn arrows_run_one_way() {
             );
         }
     }
+}
+
+/// What host-local's digest is made of: `plugins/host-local/build.rs`.
+#[test]
+fn host_local_digests_all_its_sources() {
+    let all = packages();
+    let mut linked = BTreeSet::from(["host-local"]);
+    let mut count = 0;
+    while count < linked.len() {
+        count = linked.len();
+        let names = linked.clone();
+        for package in all.iter().filter(|one| names.contains(one.name.as_str())) {
+            let ours = all
+                .iter()
+                .filter(|one| package.dependencies.contains(&one.name));
+            linked.extend(ours.map(|one| one.name.as_str()));
+        }
+    }
+    let script = fs::read_to_string(root().join("plugins/host-local/build.rs")).unwrap();
+    for name in linked.iter().filter(|name| **name != "host-local") {
+        let package = all.iter().find(|one| one.name == *name).unwrap();
+        let folder = package.folder.strip_prefix(root()).unwrap().display();
+        assert!(
+            script.contains(&format!("\"../../{folder}/src\"")),
+            "{folder}"
+        );
+    }
+    assert_eq!(linked.len(), 4, "{linked:?}");
 }
 
 #[test]

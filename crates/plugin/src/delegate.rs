@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::{
-    CniError, CniResult, Command, Environment, ErrorCode, Json, SpecVersion, ToCniError,
+    CniError, CniResult, Command, Environment, ErrorCode, FastPaths, Json, SpecVersion, ToCniError,
 };
 
 use crate::exec::{ExecError, Group, Outcome, Running};
+use crate::linked::Linked;
 use crate::request::search_path;
 use crate::{Deadline, Request, Undo};
 
@@ -29,6 +30,8 @@ pub struct Delegate {
     path: PathBuf,
     stdin: Arc<[u8]>,
     version: SpecVersion,
+    /// It is this one, which need not be executed.
+    linked: Option<Linked>,
 }
 
 /// A delegated ADD that runs beside us.
@@ -43,13 +46,31 @@ pub struct RunningAdd {
 /// How far a delegated ADD is, and with it what there is to take back.
 #[derive(Debug, Default)]
 enum Progress {
-    /// It runs.
-    Begun(Running),
+    /// It runs, or has run in our own process.
+    Begun(Work),
     /// It has ended, with or without a result: a DEL is owed.
     #[default]
     Ended,
     /// It did nothing: a DEL would take from somebody else.
     DidNothing,
+}
+
+/// A delegate at work.
+#[derive(Debug)]
+enum Work {
+    /// In a process of its own.
+    Child(Running),
+    /// It was done in ours.
+    Done(Outcome),
+}
+
+impl Work {
+    fn finish(self, deadline: Deadline) -> Result<Outcome, ExecError> {
+        match self {
+            Self::Child(running) => running.finish(deadline),
+            Self::Done(outcome) => Ok(outcome),
+        }
+    }
 }
 
 impl ToCniError for ExecError {
@@ -91,7 +112,18 @@ impl Delegate {
             path,
             stdin: Arc::clone(&request.stdin),
             version: request.version,
+            linked: None,
         })
+    }
+
+    /// Runs it in this process if it is the binary of one of `linked`.
+    #[must_use]
+    pub fn or_linked(mut self, linked: &[Linked], fast_paths: FastPaths) -> Self {
+        if fast_paths != FastPaths::Never {
+            let mut linked = linked.iter().filter(|linked| linked.name == self.name);
+            self.linked = linked.find(|linked| linked.is_binary(&self.path)).copied();
+        }
+        self
     }
 
     /// Starts its ADD, and registers the DEL that takes it back.
@@ -99,7 +131,7 @@ impl Delegate {
     /// # Errors
     /// The binary cannot be executed.
     pub fn start_add(&self, deadline: Deadline, undo: &mut Undo) -> Result<RunningAdd, CniError> {
-        let begun = Progress::Begun(self.start(Command::Add)?);
+        let begun = Progress::Begun(self.start(Command::Add, deadline)?);
         let progress = Rc::new(RefCell::new(begun));
         let add = || RunningAdd {
             delegate: self.clone(),
@@ -118,13 +150,17 @@ impl Delegate {
     /// # Errors
     /// Its own error; or why there is none.
     pub fn run(&self, command: Command, deadline: Deadline) -> Result<(), CniError> {
-        let outcome = self.start(command)?.finish(deadline)?;
+        let outcome = self.start(command, deadline)?.finish(deadline)?;
         self.judge(&outcome)
     }
 
-    fn start(&self, command: Command) -> Result<Running, ExecError> {
+    fn start(&self, command: Command, deadline: Deadline) -> Result<Work, ExecError> {
+        if let Some(linked) = &self.linked {
+            return Ok(Work::Done(linked.run(command, &self.stdin, deadline)));
+        }
         let vars = [("CNI_COMMAND", command.as_str())];
-        Running::start(&self.path, &vars, Arc::clone(&self.stdin), Group::Ours)
+        let stdin = Arc::clone(&self.stdin);
+        Running::start(&self.path, &vars, stdin, Group::Ours).map(Work::Child)
     }
 
     /// Passes on what it had to say, and turns a failure into its own error.
@@ -178,11 +214,15 @@ impl RunningAdd {
     /// # Errors
     /// As [`Self::finish`].
     pub fn result(&mut self) -> Result<CniResult, CniError> {
-        let Progress::Begun(mut running) = self.progress.take() else {
-            return Err(CniError::new(
-                ErrorCode::INTERNAL,
-                "the delegate's ADD is over already",
-            ));
+        let mut running = match self.progress.take() {
+            Progress::Begun(Work::Child(running)) => running,
+            Progress::Begun(done) => return self.conclude(done),
+            _ => {
+                return Err(CniError::new(
+                    ErrorCode::INTERNAL,
+                    "the delegate's ADD is over already",
+                ));
+            }
         };
         let heard = running.hear(self.deadline, |stdout| {
             stdout.trim_ascii_end().ends_with(b"}")
@@ -192,11 +232,11 @@ impl RunningAdd {
             .and_then(|stdout| self.delegate.result_of(stdout).ok());
         match early.filter(|result| !result.ips.is_empty()) {
             Some(result) => {
-                self.progress.replace(Progress::Begun(running));
+                self.progress.replace(Progress::Begun(Work::Child(running)));
                 Ok(result)
             }
             // It is an error, or not all of it is there: then the end tells what it is.
-            None => self.conclude(running),
+            None => self.conclude(Work::Child(running)),
         }
     }
 
@@ -206,18 +246,18 @@ impl RunningAdd {
     /// Its own error; code 6 for anything but one result, the one that it told before; 11 at the
     /// deadline.
     pub fn finish(self, told: &CniResult) -> Result<(), CniError> {
-        let Progress::Begun(running) = self.progress.take() else {
+        let Progress::Begun(work) = self.progress.take() else {
             return Ok(());
         };
-        if self.conclude(running)? == *told {
+        if self.conclude(work)? == *told {
             return Ok(());
         }
         let msg = format!("{} changed its answer", self.delegate.name);
         Err(CniError::new(ErrorCode::DECODE, msg))
     }
 
-    fn conclude(&self, running: Running) -> Result<CniResult, CniError> {
-        let outcome = running.finish(self.deadline)?;
+    fn conclude(&self, work: Work) -> Result<CniResult, CniError> {
+        let outcome = work.finish(self.deadline)?;
         self.delegate.judge(&outcome).inspect_err(|error| {
             if is_duplicate(error) {
                 self.progress.replace(Progress::DidNothing);
@@ -229,9 +269,9 @@ impl RunningAdd {
     /// Lets the ADD end, if it has not, and delegates the DEL, if one is owed.
     fn take_back(&self) -> Result<(), CniError> {
         let progress = match self.progress.take() {
-            Progress::Begun(running) => {
+            Progress::Begun(work) => {
                 // Its outcome does not matter any more, only that it is over.
-                let _outcome = self.conclude(running);
+                let _outcome = self.conclude(work);
                 self.progress.take()
             }
             over => over,

@@ -1,6 +1,6 @@
 //! The skeleton that every plugin binary runs in.
 //!
-//! A plugin implements [`Plugin`] and its `main` calls [`main`]. The skeleton reads the request,
+//! A plugin implements [`Plugin`] and its `main` is made by [`entry!`]. The skeleton reads the request,
 //! negotiates the version, refuses its own namespace *before* acting, calls the handler, and
 //! writes exactly one reply, whatever happens, a panic included. Handlers return results and
 //! never print.
@@ -9,11 +9,14 @@
 //! or as late as in writing the reply, the skeleton runs these backwards, so that the machine is
 //! as it was before.
 
+pub mod arena;
 mod deadline;
 mod delegate;
 pub mod exec;
+pub mod linked;
 mod request;
 mod skeleton;
+pub mod start;
 mod undo;
 
 pub use deadline::Deadline;

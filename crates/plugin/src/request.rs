@@ -29,6 +29,9 @@ pub struct Request {
     pub network: NetworkName,
     /// The config's `cniVersion`.
     pub version: SpecVersion,
+    /// By when the reply is wanted, where a plugin runs this one in its own process. Otherwise whoever
+    /// waits in vain kills the process.
+    pub deadline: Option<Deadline>,
 }
 
 impl Request {

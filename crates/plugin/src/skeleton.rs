@@ -15,7 +15,7 @@ use cni_types::{
 use serde::Serialize;
 
 use self::version::{about, negotiate, version_reply};
-use crate::{AttachmentRequest, DelRequest, GcRequest, Request, Undo};
+use crate::{AttachmentRequest, Deadline, DelRequest, GcRequest, Request, Undo};
 
 /// No config is larger than this; a GC of 100,000 attachments takes a fifth of it.
 const STDIN_LIMIT: u64 = 64 << 20;
@@ -85,26 +85,41 @@ pub struct Host<'a> {
     pub stdout: &'a mut dyn Write,
     /// What people may read goes here.
     pub stderr: &'a mut dyn Write,
+    /// By when whoever runs the plugin in its own process wants the reply; nobody is there to kill it.
+    pub deadline: Option<Deadline>,
 }
 
-/// The whole `main` of a plugin.
+/// The whole `main` of a plugin whose binary has other uses too; others have [`entry!`](crate::entry).
 pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
     if std::env::args_os()
         .nth(1)
         .is_some_and(|arg| arg == "--version" || arg == "-V")
     {
-        return write_all(
-            &mut io::stdout(),
-            &format!("Tenon {} {}\n", P::INFO.name, P::INFO.version),
-        );
+        return tell_version::<P>();
     }
+    serve_environment(plugin)
+}
+
+pub(crate) fn tell_version<P: Plugin>() -> ExitCode {
+    let text = format!("Tenon {} {}\n", P::INFO.name, P::INFO.version);
+    write_all(&mut Stdout, &text)
+}
+
+/// Serves the request in the process's environment.
+pub(crate) fn serve_environment<P: Plugin>(plugin: &P) -> ExitCode {
     let mut host = Host {
-        getenv: &|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        getenv: &getenv,
         stdin: &mut io::stdin().lock(),
         stdout: &mut Stdout,
         stderr: &mut io::stderr(),
+        deadline: None,
     };
     run(plugin, &mut host)
+}
+
+/// A variable of the process's environment.
+pub(crate) fn getenv(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// The reply in one write(2). The standard library's stdout keeps what it could not write and tries
@@ -128,9 +143,7 @@ pub fn run<P: Plugin>(plugin: &P, host: &mut Host<'_>) -> ExitCode {
         return write_all(host.stderr, &about(P::INFO));
     }
     let mut undo = Undo::new();
-    let served = catch_unwind(AssertUnwindSafe(|| {
-        serve(plugin, &env, host.stdin, &mut undo)
-    }));
+    let served = catch_unwind(AssertUnwindSafe(|| serve(plugin, &env, host, &mut undo)));
     let served = served.unwrap_or_else(|_payload| Err(Failure::unversioned(panicked())));
     match served {
         Ok(text) => {
@@ -202,14 +215,14 @@ fn write_all(to: &mut dyn Write, text: &str) -> ExitCode {
 fn serve<P: Plugin>(
     plugin: &P,
     env: &Environment,
-    stdin: &mut dyn Read,
+    host: &mut Host<'_>,
     undo: &mut Undo,
 ) -> Result<String, Failure> {
     let names = env.check().map_err(Failure::unversioned)?;
     if Command::parse(&env.command) == Some(Command::Version) {
         return Ok(version_reply(P::INFO));
     }
-    let stdin = read_config(stdin).map_err(Failure::unversioned)?;
+    let stdin = read_config(host.stdin).map_err(Failure::unversioned)?;
     let mut config = parse_config(&stdin).map_err(Failure::unversioned)?;
     plugin.modernise(&mut config);
     let network = config::network_name(&config).map_err(Failure::unversioned)?;
@@ -221,6 +234,7 @@ fn serve<P: Plugin>(
         config,
         network,
         version,
+        deadline: host.deadline,
     };
     dispatch(plugin, command, names, request, undo).map_err(|error| Failure { version, error })
 }

@@ -1,5 +1,7 @@
 //! The `bandwidth` plugin: limits what a container sends and receives.
 
+#![cfg_attr(not(test), no_main)]
+
 mod add;
 mod apply;
 mod check;
@@ -11,8 +13,6 @@ mod owner;
 mod plan;
 mod remove;
 mod status;
-
-use std::process::ExitCode;
 
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
 use cni_types::{CniError, CniResult, SpecVersion};
@@ -54,6 +54,4 @@ impl Plugin for Bandwidth {
     }
 }
 
-fn main() -> ExitCode {
-    cni_plugin::main(&Bandwidth)
-}
+cni_plugin::entry!(Bandwidth);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cni_firewall::spoofcheck::Binding;
 use cni_netlink::{Cause, LinkId, NetNs};
-use cni_plugin::{AttachmentRequest, Delegate, RunningAdd, Undo};
+use cni_plugin::{AttachmentRequest, RunningAdd, Undo};
 use cni_types::{CniError, CniResult, Interface, IpCidr, MacAddr, SpecVersion};
 
 use crate::apply::bridge::{Bridge, Host};
@@ -14,6 +14,7 @@ use crate::apply::shared::claim;
 use crate::apply::veth::{Veth, Wanted};
 use crate::config::{Addressing, BridgeConfig, Gateway};
 use crate::error::BridgeError;
+use crate::ipam;
 use crate::plan::{Addressed, Made, address, report};
 
 /// How long the port may take to come up; it takes the kernel well under a millisecond.
@@ -77,7 +78,7 @@ fn start_ipam(
     let Some(ipam) = config.ipam() else {
         return Ok(None);
     };
-    let delegate = Delegate::find(&request.request, ipam)?;
+    let delegate = ipam::find(&request.request, ipam)?;
     delegate
         .start_add(request.request.delegate_deadline(), undo)
         .map(Some)

@@ -4,13 +4,14 @@ mod links;
 
 use cni_firewall::{Nft, iptables, masquerade, reference, spoofcheck};
 use cni_netlink::{LinkId, NetNs, RouteFilter, Socket, sysctl};
-use cni_plugin::{AttachmentRequest, Delegate};
+use cni_plugin::AttachmentRequest;
 use cni_types::{CniError, CniResult, Command, IpCidr};
 
 use crate::add::binding;
 use crate::apply::container::kernel_route;
 use crate::config::{BridgeConfig, Gateway, Masquerade};
 use crate::error::BridgeError;
+use crate::ipam;
 use crate::plan::Addressed;
 use links::Links;
 
@@ -22,7 +23,7 @@ pub(crate) fn check(request: &AttachmentRequest) -> Result<(), CniError> {
     let config = BridgeConfig::load(request)?;
     if let Some(ipam) = config.ipam() {
         let deadline = request.request.delegate_deadline();
-        Delegate::find(&request.request, ipam)?.run(Command::Check, deadline)?;
+        ipam::find(&request.request, ipam)?.run(Command::Check, deadline)?;
     }
     let result = request
         .request

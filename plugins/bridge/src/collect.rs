@@ -2,11 +2,12 @@
 
 use cni_firewall::{Nft, iptables, masquerade, spoofcheck};
 use cni_netlink::{Socket, delete_link};
-use cni_plugin::{Delegate, GcRequest};
+use cni_plugin::GcRequest;
 use cni_types::{Attachment, CniError, Command};
 
 use crate::apply::bridge::ignore_gone;
 use crate::config;
+use crate::ipam;
 use crate::owner;
 
 /// Removes stale host ends, rules and addresses; goes on after an error and tells all at the end.
@@ -50,6 +51,6 @@ fn collect_addresses(request: &GcRequest) -> Result<(), CniError> {
     let Some(ipam) = config::ipam_type(&request.request.config) else {
         return Ok(());
     };
-    let delegate = Delegate::find(&request.request, ipam)?;
+    let delegate = ipam::find(&request.request, ipam)?;
     delegate.run(Command::Gc, request.request.delegate_deadline())
 }

@@ -1,20 +1,19 @@
 //! The `bridge` plugin: joins a container to a Linux bridge with a veth pair.
 
+#![cfg_attr(not(test), no_main)]
+
 mod add;
 mod apply;
 mod check;
 mod collect;
 mod config;
 mod error;
+mod ipam;
 mod owner;
 mod plan;
 mod remove;
 
-use std::process::ExitCode;
-
-use cni_plugin::{
-    AttachmentRequest, DelRequest, Delegate, GcRequest, Plugin, PluginInfo, Request, Undo,
-};
+use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
 use cni_types::{CniError, CniResult, Command, SpecVersion};
 
 struct Bridge;
@@ -46,11 +45,9 @@ impl Plugin for Bridge {
         let Some(ipam) = config::ipam_type(&request.config) else {
             return Ok(());
         };
-        let delegate = Delegate::find(request, ipam).map_err(CniError::not_available)?;
+        let delegate = ipam::find(request, ipam).map_err(CniError::not_available)?;
         delegate.run(Command::Status, request.delegate_deadline())
     }
 }
 
-fn main() -> ExitCode {
-    cni_plugin::main(&Bridge)
-}
+cni_plugin::entry!(Bridge);

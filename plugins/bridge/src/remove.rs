@@ -2,12 +2,13 @@
 //! not be removed.
 
 use cni_netlink::{Link, LinkId, NetNs, Socket, delete_link};
-use cni_plugin::{DelRequest, Delegate};
+use cni_plugin::DelRequest;
 use cni_types::{Attachment, CniError, CniResult, Command, IfName, Interface, IpCidr};
 
 use crate::apply::bridge::ignore_gone;
 use crate::apply::filter;
 use crate::config;
+use crate::ipam;
 use crate::owner;
 
 /// Removes the attachment.
@@ -133,6 +134,6 @@ fn release_addresses(request: &DelRequest) -> Result<(), CniError> {
     let Some(ipam) = config::ipam_type(&request.request.config) else {
         return Ok(());
     };
-    let delegate = Delegate::find(&request.request, ipam)?;
+    let delegate = ipam::find(&request.request, ipam)?;
     delegate.run(Command::Del, request.request.delegate_deadline())
 }

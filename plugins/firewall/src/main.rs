@@ -1,5 +1,7 @@
 //! The `firewall` plugin: lets a container through the host's packet filter, and keeps bridges apart.
 
+#![cfg_attr(not(test), no_main)]
+
 mod add;
 mod backend;
 mod check;
@@ -9,8 +11,6 @@ mod error;
 mod firewalld;
 mod remove;
 mod status;
-
-use std::process::ExitCode;
 
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
 use cni_types::{CniError, CniResult, SpecVersion};
@@ -49,6 +49,4 @@ impl Plugin for Firewall {
     }
 }
 
-fn main() -> ExitCode {
-    cni_plugin::main(&Firewall)
-}
+cni_plugin::entry!(Firewall);

@@ -100,7 +100,7 @@ fn duplicate(text: String, dir: &Path, addr: IpAddr, container: &str) -> CniErro
 
 /// Releases the attachment's addresses. Whatever else the config says does not matter here.
 pub(crate) fn del(request: &DelRequest) -> Result<(), CniError> {
-    let leases = Leases::locate(&request.request.config, &request.request.network)?;
+    let leases = Leases::of(&request.request)?;
     let Some(mut locked) = leases.store.lock(leases.lock_deadline())? else {
         return Ok(());
     };
@@ -109,7 +109,7 @@ pub(crate) fn del(request: &DelRequest) -> Result<(), CniError> {
 
 /// Releases the addresses of all attachments but the valid ones.
 pub(crate) fn gc(request: &GcRequest) -> Result<(), CniError> {
-    let leases = Leases::locate(&request.request.config, &request.request.network)?;
+    let leases = Leases::of(&request.request)?;
     let valid = Valid::of(request);
     let Some(mut locked) = leases.store.lock(leases.lock_deadline())? else {
         return Ok(());

@@ -78,11 +78,20 @@ pub(crate) struct Leases {
     /// The network's leases.
     pub(crate) store: LeaseStore,
     lock_timeout: Duration,
+    /// By when the reply is wanted.
+    deadline: Option<Deadline>,
 }
 
 impl Leases {
+    /// Those of a request's network.
+    pub(crate) fn of(request: &Request) -> Result<Self, ConfigError> {
+        let deadline = request.deadline;
+        let leases = Self::locate(&request.config, &request.network)?;
+        Ok(Self { deadline, ..leases })
+    }
+
     /// Looks at `ipam.dataDir` and `ipam.lockTimeout` only.
-    pub(crate) fn locate(config: &Json, network: &NetworkName) -> Result<Self, ConfigError> {
+    fn locate(config: &Json, network: &NetworkName) -> Result<Self, ConfigError> {
         let key = |key| config.get("ipam").and_then(|ipam| ipam.get(key));
         let data_dir = match key("dataDir") {
             None | Some(Json::Null) => "",
@@ -111,12 +120,14 @@ impl Leases {
             lock_timeout: lock_timeout.map_or(LOCK_TIMEOUT, |seconds| {
                 Duration::from_secs(seconds.min(86_400))
             }),
+            deadline: None,
         })
     }
 
     /// By when the lock has to be free, if the wait begins now.
     pub(crate) fn lock_deadline(&self) -> std::time::Instant {
-        Deadline::after(self.lock_timeout).instant()
+        let own = Deadline::after(self.lock_timeout);
+        self.deadline.map_or(own, |asked| asked.min(own)).instant()
     }
 }
 
@@ -139,7 +150,7 @@ impl IpamConfig {
     /// Decodes and validates a request's config.
     pub(crate) fn of(request: &Request) -> Result<Self, CniError> {
         let conf: NetConf = request.decode()?;
-        let leases = Leases::locate(&request.config, &request.network)?;
+        let leases = Leases::of(request)?;
         Ok(Self::validate(
             conf,
             leases,

@@ -1,11 +1,7 @@
-//! `host-local`: hands out addresses of configured ranges and keeps the leases in files.
+//! The binary.
 
-mod apply;
-mod check;
-mod config;
-mod plugin;
-mod resolv;
+#![cfg_attr(not(test), no_main)]
 
-fn main() -> std::process::ExitCode {
-    cni_plugin::main(&plugin::HostLocal)
-}
+cni_plugin::stamp!(host_local::BUILD);
+
+cni_plugin::entry!(host_local::HostLocal);

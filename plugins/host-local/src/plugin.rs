@@ -7,7 +7,7 @@ use crate::{apply, check};
 
 /// The plugin.
 #[derive(Debug)]
-pub(crate) struct HostLocal;
+pub struct HostLocal;
 
 impl Plugin for HostLocal {
     const INFO: PluginInfo = PluginInfo {

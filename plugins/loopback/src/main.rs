@@ -1,8 +1,8 @@
 //! The `loopback` plugin: sets a container's loopback interface up.
 
-mod interface;
+#![cfg_attr(not(test), no_main)]
 
-use std::process::ExitCode;
+mod interface;
 
 use cni_netlink::{NetNs, set_down, set_up};
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
@@ -69,6 +69,4 @@ impl Plugin for Loopback {
     }
 }
 
-fn main() -> ExitCode {
-    cni_plugin::main(&Loopback)
-}
+cni_plugin::entry!(Loopback);

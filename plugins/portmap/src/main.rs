@@ -1,6 +1,8 @@
 //! The `portmap` plugin: leads ports of the host to a container. Chained: the plugin before it has
 //! made the container's interface.
 
+#![cfg_attr(not(test), no_main)]
+
 mod add;
 mod check;
 mod collect;
@@ -9,8 +11,6 @@ mod error;
 mod loopback;
 mod plan;
 mod remove;
-
-use std::process::ExitCode;
 
 use cni_firewall::{Nft, iptables};
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
@@ -54,6 +54,4 @@ impl Plugin for Portmap {
     }
 }
 
-fn main() -> ExitCode {
-    cni_plugin::main(&Portmap)
-}
+cni_plugin::entry!(Portmap);

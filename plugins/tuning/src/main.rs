@@ -1,6 +1,8 @@
 //! The `tuning` plugin: changes sysctls and properties of an interface that a plugin before it in
 //! the chain has made.
 
+#![cfg_attr(not(test), no_main)]
+
 mod add;
 mod apply;
 mod check;
@@ -10,8 +12,6 @@ mod error;
 mod plan;
 mod remove;
 mod state;
-
-use std::process::ExitCode;
 
 use cni_plugin::{AttachmentRequest, DelRequest, GcRequest, Plugin, PluginInfo, Request, Undo};
 use cni_types::{CniError, CniResult, SpecVersion};
@@ -46,6 +46,4 @@ impl Plugin for Tuning {
     }
 }
 
-fn main() -> ExitCode {
-    cni_plugin::main(&Tuning)
-}
+cni_plugin::entry!(Tuning);

@@ -36,6 +36,7 @@ impl Plugins {
             stdin: stdin.as_slice().into(),
             network: config::network_name(&config).unwrap(),
             version: SpecVersion::V1_0_0,
+            deadline: None,
             config,
         }
     }

@@ -85,6 +85,7 @@ fn serve_env(plugin: &Fake, vars: &[(&str, &str)], stdin: &str) -> Reply {
             stdin: &mut stdin.as_bytes(),
             stdout: &mut stdout,
             stderr: &mut stderr,
+            deadline: None,
         },
     );
     Reply {
@@ -279,6 +280,7 @@ fn a_reply_that_cannot_be_written_is_a_failed_add() {
             stdin: &mut text.as_bytes(),
             stdout: &mut Closed,
             stderr: &mut Vec::new(),
+            deadline: None,
         },
     );
     assert_eq!(code, ExitCode::FAILURE);

@@ -16,6 +16,7 @@ fn request() -> AttachmentRequest {
             config: Json::Null,
             network: "pods".parse().unwrap(),
             version: SpecVersion::V1_0_0,
+            deadline: None,
         },
         attachment: Attachment {
             network: "pods".parse().unwrap(),
