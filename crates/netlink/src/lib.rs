@@ -11,6 +11,7 @@ mod change;
 mod error;
 mod forwarding;
 mod frame;
+mod gone;
 mod link;
 pub mod localnet;
 mod mac;
@@ -29,12 +30,13 @@ pub use change::{BatchError, Change};
 pub use error::{Cause, NetlinkError, Op};
 pub use forwarding::Protocol;
 pub use frame::Malformed;
+pub use gone::Departures;
 pub use link::{
     BridgeInfo, BridgePort, CreateBridge, CreateIfb, CreateLink, CreateVeth, Ipv4Conf, Link,
     LinkId, LinkKind, OperState, PortFlags, VethEnd, VethPair, VlanRange, VlanSide, add_alt_name,
-    add_vlans, delete_alt_name, delete_link, delete_vlans, move_link, rename_link, set_alias,
-    set_all_multicast, set_down, set_ipv4_conf, set_mac, set_master, set_mtu, set_port,
-    set_promiscuous, set_tx_queue_len, set_up,
+    add_vlans, delete_alt_name, delete_group, delete_link, delete_vlans, move_link, rename_link,
+    set_alias, set_all_multicast, set_down, set_group, set_ipv4_conf, set_mac, set_master, set_mtu,
+    set_port, set_promiscuous, set_tx_queue_len, set_up,
 };
 pub use mac::{random_bytes, random_mac};
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};

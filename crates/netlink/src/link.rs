@@ -18,9 +18,9 @@ pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, 
 pub use self::ifb::CreateIfb;
 pub use self::port::{PortFlags, set_port};
 pub use self::set::{
-    add_alt_name, delete_alt_name, delete_link, move_link, rename_link, set_alias,
-    set_all_multicast, set_down, set_mac, set_master, set_mtu, set_promiscuous, set_tx_queue_len,
-    set_up,
+    add_alt_name, delete_alt_name, delete_group, delete_link, move_link, rename_link, set_alias,
+    set_all_multicast, set_down, set_group, set_mac, set_master, set_mtu, set_promiscuous,
+    set_tx_queue_len, set_up,
 };
 #[cfg(test)]
 pub(crate) use self::vlan::parse as parse_vlans;

@@ -14,7 +14,7 @@ use crate::link::{Link, LinkId, OperState};
 use crate::socket::{Socket, is_overrun};
 
 /// `RTNLGRP_LINK`.
-const LINKS: u32 = 1;
+pub(crate) const LINKS: u32 = 1;
 /// `RTNLGRP_IPV6_IFADDR`.
 const IPV6_ADDRESSES: u32 = 9;
 

@@ -32,6 +32,27 @@ pub fn delete_link(link: &LinkId) -> Change {
     )
 }
 
+/// Puts a link into a group: a number that nothing but requests for groups look at. Each link is in
+/// one; unless told, in 0.
+#[must_use]
+pub fn set_group(link: &LinkId, group: u32) -> Change {
+    set(Op::SetGroup, link, |builder| {
+        builder.append_extra_attribute(LinkAttribute::Group(group))
+    })
+}
+
+/// Deletes all links of a group at once, and with each veth its peer, for little more than the cost
+/// of one (`rtnl_group_dellink`). The kernel refuses it if one of them cannot be deleted, or if there
+/// are none, and for group 0.
+#[must_use]
+pub fn delete_group(group: u32) -> Change {
+    let message = LinkUnspec::new_with_index(0)
+        .append_extra_attribute(LinkAttribute::Group(group))
+        .build();
+    let subject = format!("group {group}");
+    Change::new(Op::DeleteLink, subject, libc::RTM_DELLINK, 0, &message)
+}
+
 /// Sets a link up: `ip link set dev LINK up`.
 #[must_use]
 pub fn set_up(link: &LinkId) -> Change {
