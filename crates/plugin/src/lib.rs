@@ -12,6 +12,7 @@
 pub mod arena;
 mod deadline;
 mod delegate;
+pub mod detach;
 pub mod exec;
 pub mod linked;
 mod request;

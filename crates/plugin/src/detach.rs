@@ -1,0 +1,142 @@
+//! Work that is left to a process that nobody waits for.
+//!
+//! The kernel answers some requests long after it has done what it was asked for: it waits for the
+//! last references first. A plugin whose work is done must not wait with it, but the request blocks
+//! whoever sends it, and a process does not end before its threads. So a child sends it.
+//!
+//! The child is in a session of its own, so that who ends the plugin's process group does not end
+//! it, and keeps no descriptor but those that it was given, so that the plugin's pipes close with the
+//! plugin. It tells its outcome to the parent, if that is still there, and ends without running any
+//! of the parent's destructors. The parent usually ends first, and the child goes to the nearest
+//! reaper, like every daemon.
+
+mod process;
+
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+/// The first descriptor behind stdin, stdout and stderr.
+const FIRST_OTHER: RawFd = 3;
+
+/// A child that works on its own. Its descriptor is readable when [`outcome`](Self::outcome) need not
+/// wait.
+#[derive(Debug)]
+pub struct Detached {
+    child: Pid,
+    outcome: PipeReader,
+}
+
+/// Runs `work` in a child, which keeps `keep` of our descriptors open until then.
+///
+/// # Errors
+/// There can be no child: this process has threads, or the system no room. Nothing has been done
+/// then, and the caller does the work itself.
+pub fn detach(keep: &[BorrowedFd<'_>], work: impl FnOnce() -> bool) -> io::Result<Detached> {
+    refuse_threads()?;
+    let (reader, writer) = io::pipe()?;
+    match process::fork()? {
+        ForkResult::Parent { child } => Ok(Detached {
+            child,
+            outcome: reader,
+        }),
+        ForkResult::Child => serve(keep, writer, work),
+    }
+}
+
+/// Leaves the closing of descriptors to a child that waits for an RCU grace period first: for those
+/// whose closing would wait for it, with locks held that others need. The caller closes its own
+/// copies, which then costs nothing.
+///
+/// # Errors
+/// As [`detach`]: then closing waits.
+pub fn leave_open(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    detach(descriptors, process::wait_for_grace_period).map(drop)
+}
+
+impl Detached {
+    /// Waits for the end of the work: what it returned, or `None` if the child died over it.
+    pub fn outcome(&mut self) -> Option<bool> {
+        let mut word = [0];
+        self.outcome.read_exact(&mut word).ok()?;
+        Some(word == [1])
+    }
+}
+
+impl AsFd for Detached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.outcome.as_fd()
+    }
+}
+
+impl Drop for Detached {
+    /// A child that has ended already need not be somebody else's to reap.
+    fn drop(&mut self) {
+        let _still_at_work = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
+    }
+}
+
+/// The child of a process with threads has only one of them, and the locks of the others for ever.
+fn refuse_threads() -> io::Result<()> {
+    // Not to share memory any more is refused to whoever shares it with a thread, and changes
+    // nothing for anybody else (unshare(2)).
+    Ok(unshare(CloneFlags::CLONE_VM)?)
+}
+
+fn serve(keep: &[BorrowedFd<'_>], mut outcome: PipeWriter, work: impl FnOnce() -> bool) -> ! {
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        let _own_session = setsid();
+        let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+        kept.push(outcome.as_raw_fd());
+        let_go(&mut kept).ok().map(|()| work())
+    }));
+    // Without a word where the work was not done, whatever the reason was.
+    if let Ok(Some(done)) = served {
+        let _nobody_listens = outcome.write_all(&[u8::from(done)]);
+    }
+    process::end()
+}
+
+/// Closes all descriptors but these, and turns stdin, stdout and stderr to nothing.
+fn let_go(keep: &mut [RawFd]) -> io::Result<()> {
+    keep.sort_unstable();
+    match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(nothing) => {
+            dup2_stdin(&nothing)?;
+            dup2_stdout(&nothing)?;
+            dup2_stderr(&nothing)?;
+        }
+        Err(_) => process::close_range(0, FIRST_OTHER - 1)?,
+    }
+    let mut first = FIRST_OTHER;
+    for &kept in keep.iter().filter(|kept| **kept >= FIRST_OTHER) {
+        if first < kept {
+            process::close_range(first, kept - 1)?;
+        }
+        first = kept + 1;
+    }
+    process::close_range(first, RawFd::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test harness runs each test on a thread; the suites try out the rest.
+    #[test]
+    fn a_process_with_threads_has_no_child() {
+        std::thread::scope(|scope| {
+            let (done, wait) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || wait.recv());
+            let refused = detach(&[], || true).expect_err("there is a second thread");
+            assert_eq!(refused.raw_os_error(), Some(nix::libc::EINVAL));
+            drop(done);
+        });
+    }
+}
