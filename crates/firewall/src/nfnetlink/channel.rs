@@ -1,7 +1,7 @@
 //! One netlink socket: bytes out, datagrams in, and a limit to the waiting.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr};
@@ -90,6 +90,12 @@ impl Channel {
             piece: SMALLEST_PIECE,
             inbox: Vec::new(),
         }
+    }
+
+    /// The socket, if it has spoken: then closing it can take long.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let socket = self.socket.as_ref().filter(|_socket| self.connected);
+        socket.map(Socket::as_fd)
     }
 
     fn socket(&self) -> Result<&Socket, Cause> {

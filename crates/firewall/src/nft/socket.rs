@@ -1,5 +1,6 @@
 //! The conversation with the kernel.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -27,6 +28,7 @@ pub struct Nft {
     pub(super) spent: Vec<Channel>,
     pub(super) next: u32,
     patience: Duration,
+    has_changed: bool,
     /// Answers in the kernel's place.
     #[cfg(test)]
     pub(super) fake: Option<super::fake::Fake>,
@@ -48,6 +50,7 @@ impl Nft {
                 spent: Vec::new(),
                 next: 1,
                 patience: PATIENCE,
+                has_changed: false,
                 #[cfg(test)]
                 fake: None,
             })
@@ -74,6 +77,7 @@ impl Nft {
             spent: Vec::new(),
             next: 1,
             patience: PATIENCE,
+            has_changed: false,
             fake: None,
         }
     }
@@ -85,6 +89,19 @@ impl Nft {
             fake: Some(fake.clone()),
             ..Self::absent()
         }
+    }
+
+    /// Whether it has changed the ruleset, so that closing it soon takes long.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// The sockets that closing it closes, for a process that keeps them open for longer.
+    pub fn sockets(&self) -> Vec<BorrowedFd<'_>> {
+        let broken_off = self.glance.iter().chain(&self.spent);
+        let all = std::iter::once(&self.main).chain(broken_off);
+        all.filter_map(Channel::descriptor).collect()
     }
 
     /// How long any one operation waits for the kernel or for other programs. Ten seconds at first.
@@ -121,6 +138,7 @@ impl Nft {
         let begin = self.next;
         self.next = outbox.next;
         self.main.send(&outbox.bytes)?;
+        self.has_changed = true;
         self.read_batch_replies(transaction, begin)
     }
 
