@@ -1,0 +1,153 @@
+//! DELs that come together delete their links together, as databases commit transactions.
+//!
+//! Whoever has bound the abstract socket of the host's namespace leads. Others connect to it: each is
+//! told the number of a group, puts its link into it, says so, and waits for the leader to hang up.
+//! Then its link is gone, or it tries again. Nobody hands over anything that would have to be trusted:
+//! that a follower may delete its link, the kernel has found when it let it be put into the group.
+
+use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
+
+use cni_netlink::random_bytes;
+use cni_plugin::Deadline;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::geteuid;
+
+/// The name of the socket.
+const NAME: &str = "tenon bridge DEL";
+
+/// How long the leader waits for a follower that it has told the group.
+const GATHERING: Duration = Duration::from_millis(200);
+
+/// How often a leader looks for followers: those of the first time take a while to follow, in which
+/// others come.
+const GATHERINGS: usize = 3;
+
+/// How often the name is tried: between another's bind(2) and its listen(2) nobody can connect.
+const TRIES: usize = 64;
+
+/// What a DEL is to others.
+pub(super) enum Part {
+    Lead(Leader),
+    Follow(Line),
+    /// There is nobody to lead or to follow.
+    Alone,
+}
+
+/// The one that deletes for all.
+pub(super) struct Leader {
+    listener: UnixListener,
+    group: u32,
+    lines: std::cell::RefCell<Vec<UnixStream>>,
+}
+
+/// A follower's connection to its leader.
+pub(super) struct Line(UnixStream);
+
+/// Takes the lead, or finds who has it.
+pub(super) fn take_part() -> Part {
+    let Ok(name) = SocketAddr::from_abstract_name(NAME) else {
+        return Part::Alone;
+    };
+    for _again in 0..TRIES {
+        match UnixListener::bind_addr(&name) {
+            Ok(listener) => return Leader::new(listener).map_or(Part::Alone, Part::Lead),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(_) => return Part::Alone,
+        }
+        match UnixStream::connect_addr(&name) {
+            Ok(stream) if is_ours(&stream) => return Part::Follow(Line(stream)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            // Somebody else's.
+            Ok(_) | Err(_) => return Part::Alone,
+        }
+    }
+    Part::Alone
+}
+
+/// Whether the other side is of the same user: abstract sockets have no permissions.
+fn is_ours(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw())
+}
+
+impl Leader {
+    /// Takes the lead, if nobody has it.
+    pub(super) fn take_lead() -> Option<Self> {
+        let name = SocketAddr::from_abstract_name(NAME).ok()?;
+        UnixListener::bind_addr(&name).and_then(Self::new).ok()
+    }
+
+    fn new(listener: UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            group: draw_group(),
+            lines: std::cell::RefCell::default(),
+        })
+    }
+
+    /// The group of this leader's links.
+    pub(super) fn group(&self) -> u32 {
+        self.group
+    }
+
+    /// Lets everybody follow who wants to by now. Answers how many did.
+    pub(super) fn gather(&self) -> usize {
+        let deadline = Deadline::after(GATHERING);
+        for _time in 0..GATHERINGS {
+            let mut new: Vec<UnixStream> = std::iter::from_fn(|| self.listener.accept().ok())
+                .map(|(stream, _)| stream)
+                .filter(is_ours)
+                .filter(|stream| (&*stream).write_all(&self.group.to_ne_bytes()).is_ok())
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            new.retain_mut(|stream| hear(stream, deadline, &mut [0]).is_ok());
+            self.lines.borrow_mut().append(&mut new);
+        }
+        self.lines.borrow().len()
+    }
+}
+
+impl Line {
+    /// Does what the leader says, `join` being how to put the link into a group, and waits until the
+    /// leader is done.
+    ///
+    /// # Errors
+    /// The leader is gone, or says nothing.
+    pub(super) fn follow(
+        mut self,
+        deadline: Deadline,
+        join: impl FnOnce(u32) -> bool,
+    ) -> io::Result<()> {
+        let mut group = [0; 4];
+        hear(&mut self.0, deadline, &mut group)?;
+        if !join(u32::from_ne_bytes(group)) {
+            return Ok(());
+        }
+        self.0.write_all(&[1])?;
+        match hear(&mut self.0, deadline, &mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn hear(stream: &mut UnixStream, deadline: Deadline, words: &mut [u8]) -> io::Result<()> {
+    // Zero would be for ever.
+    let patience = deadline.remaining().max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(patience))?;
+    stream.read_exact(words)
+}
+
+/// A number that nobody has: drawn, out of those that nobody chooses by hand.
+fn draw_group() -> u32 {
+    const UPPER: u32 = 1 << 30;
+    let [a, b, c, d, ..] = random_bytes();
+    let drawn = u32::from_ne_bytes([a, b, c, d]);
+    UPPER | (drawn & (UPPER - 1))
+}

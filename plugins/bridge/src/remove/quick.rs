@@ -1,0 +1,139 @@
+//! Deleting a link without waiting for the kernel to forget it.
+//!
+//! The request is left to a detached process, and what is waited for is the announcement that the
+//! link is gone: docs/decisions/015-deleting-links.md. Whatever goes wrong here, the link is still
+//! there afterwards, or it is not, and the plain way deals with what is.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use cni_netlink::{Change, Departures, LinkId, Socket, delete_group, delete_link, set_group};
+use cni_plugin::Deadline;
+use cni_plugin::detach::{Detached, detach};
+use cni_types::FastPaths;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::commit::{Leader, Part, take_part};
+
+/// How long is waited for the kernel, or for a leader, before the plain way is taken. A link takes 2
+/// ms and every further one half of it, and all DELs of a node may come at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often another leader is looked for: each one that is followed deletes at least its own link.
+const ROUNDS: usize = 1000;
+
+/// Has the link deleted, alone or with those of other DELs, and does something else `meanwhile`.
+///
+/// Returns when the link is gone, or when it must be deleted the plain way.
+pub(super) fn delete(host: &Socket, link: &LinkId, fast: FastPaths, meanwhile: impl FnOnce()) {
+    let deletion = Deletion {
+        host,
+        link,
+        fast,
+        deadline: Deadline::after(PATIENCE),
+    };
+    if let Some(leader) = Leader::take_lead() {
+        deletion.lead(&leader, meanwhile);
+    } else {
+        meanwhile();
+        deletion.join_others();
+    }
+}
+
+struct Deletion<'a> {
+    /// Speaks with the namespace of the link.
+    host: &'a Socket,
+    link: &'a LinkId,
+    fast: FastPaths,
+    deadline: Deadline,
+}
+
+impl Deletion<'_> {
+    /// Follows whoever leads, again and again until the link is gone, or takes the lead.
+    fn join_others(&self) {
+        for _round in 0..ROUNDS {
+            if self.deadline.has_passed() || self.is_gone() {
+                return;
+            }
+            match take_part() {
+                Part::Lead(leader) => return self.lead(&leader, || {}),
+                Part::Alone => return self.run(&delete_link(self.link), || {}),
+                Part::Follow(leader) => {
+                    let join = |group| self.host.request(&set_group(self.link, group)).is_ok();
+                    // Where the leader is lost or refuses, there is another round.
+                    let _outcome = leader.follow(self.deadline, join);
+                }
+            }
+        }
+    }
+
+    /// Deletes the link, and those of whoever follows: they hear that it is over when `leader` is
+    /// dropped.
+    fn lead(&self, leader: &Leader, meanwhile: impl FnOnce()) {
+        self.run(&self.request(leader), meanwhile);
+    }
+
+    /// What is asked of the kernel.
+    fn request(&self, leader: &Leader) -> Change {
+        // The first request that needs the RTNL lock: while it waits, others come to follow.
+        let joined = self.host.request(&set_group(self.link, leader.group()));
+        if joined.is_ok() && (leader.gather() > 0 || self.fast == FastPaths::Always) {
+            delete_group(leader.group())
+        } else {
+            delete_link(self.link)
+        }
+    }
+
+    fn run(&self, request: &Change, meanwhile: impl FnOnce()) {
+        let started = self.start(request);
+        meanwhile();
+        if let Ok((departures, child)) = started {
+            self.wait(&departures, child);
+        }
+    }
+
+    /// Begins to listen, and then the request.
+    fn start(&self, request: &Change) -> io::Result<(Departures, Detached)> {
+        let departures = self.host.departures().map_err(io::Error::other)?;
+        let work = || Socket::open().is_ok_and(|own| own.request(request).is_ok());
+        Ok((departures, detach(&[], work)?))
+    }
+
+    /// Returns when the link is gone, when the child has ended, or at the deadline.
+    fn wait(&self, departures: &Departures, mut child: Detached) {
+        loop {
+            let (announced, ended) = match wait_for_either(departures, &child, self.deadline) {
+                Err(Errno::EINTR) => continue,
+                Err(_) | Ok((false, false)) => return,
+                Ok(ready) => ready,
+            };
+            let told = announced && departures.read().unwrap_or(true);
+            if told && self.is_gone() {
+                return;
+            }
+            if ended {
+                let _what_it_said = child.outcome();
+                return;
+            }
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.host.has_link(self.link.index), Ok(false))
+    }
+}
+
+fn wait_for_either(
+    departures: &Departures,
+    child: &Detached,
+    deadline: Deadline,
+) -> nix::Result<(bool, bool)> {
+    let timeout = PollTimeout::try_from(deadline.remaining()).unwrap_or(PollTimeout::MAX);
+    let mut polled =
+        [departures.as_fd(), child.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    poll(&mut polled, timeout)?;
+    let [announced, ended] = polled.map(|one| one.any().unwrap_or(true));
+    Ok((announced, ended))
+}
