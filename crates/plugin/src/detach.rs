@@ -12,6 +12,8 @@
 
 mod process;
 
+pub use process::wait_for_grace_period;
+
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,12 +35,12 @@ pub struct Detached {
     outcome: PipeReader,
 }
 
-/// Runs `work` in a child, which keeps `keep` of our descriptors open until then.
+/// Runs `work` in a child, which keeps `keep` of our descriptors open until it is done.
 ///
 /// # Errors
 /// There can be no child: this process has threads, or the system no room. Nothing has been done
 /// then, and the caller does the work itself.
-pub fn detach(keep: &[BorrowedFd<'_>], work: impl FnOnce() -> bool) -> io::Result<Detached> {
+pub fn detach(keep: &[RawFd], work: impl FnOnce() -> bool) -> io::Result<Detached> {
     refuse_threads()?;
     let (reader, writer) = io::pipe()?;
     match process::fork()? {
@@ -46,18 +48,8 @@ pub fn detach(keep: &[BorrowedFd<'_>], work: impl FnOnce() -> bool) -> io::Resul
             child,
             outcome: reader,
         }),
-        ForkResult::Child => serve(keep, writer, work),
+        ForkResult::Child => serve(keep.to_vec(), writer, work),
     }
-}
-
-/// Leaves the closing of descriptors to a child that waits for an RCU grace period first: for those
-/// whose closing would wait for it, with locks held that others need. The caller closes its own
-/// copies, which then costs nothing.
-///
-/// # Errors
-/// As [`detach`]: then closing waits.
-pub fn leave_open(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    detach(descriptors, process::wait_for_grace_period).map(drop)
 }
 
 impl Detached {
@@ -89,12 +81,11 @@ fn refuse_threads() -> io::Result<()> {
     Ok(unshare(CloneFlags::CLONE_VM)?)
 }
 
-fn serve(keep: &[BorrowedFd<'_>], mut outcome: PipeWriter, work: impl FnOnce() -> bool) -> ! {
+fn serve(mut keep: Vec<RawFd>, mut outcome: PipeWriter, work: impl FnOnce() -> bool) -> ! {
     let served = catch_unwind(AssertUnwindSafe(|| {
         let _own_session = setsid();
-        let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-        kept.push(outcome.as_raw_fd());
-        let_go(&mut kept).ok().map(|()| work())
+        keep.push(outcome.as_raw_fd());
+        let_go(&mut keep).ok().map(|()| work())
     }));
     // Without a word where the work was not done, whatever the reason was.
     if let Ok(Some(done)) = served {

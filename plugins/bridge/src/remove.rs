@@ -71,12 +71,13 @@ fn delete_what_is_left(socket: &Socket, link: &LinkId) -> Result<(), NetlinkErro
 /// link does for the link. It is left to a process that nobody waits for; where there can be none, it
 /// is kept open until the link is deleted, and waits for both at once.
 fn leave_closing(nft: &mut Option<Nft>, fast: FastPaths) {
-    let takes_long = |nft: &Nft| nft.has_changed() && fast != FastPaths::Never;
-    if nft
-        .as_ref()
-        .is_some_and(|nft| takes_long(nft) && detach::leave_open(&nft.sockets()).is_ok())
-    {
-        *nft = None;
+    let Some(open) = nft.as_mut().filter(|nft| nft.has_changed()) else {
+        return;
+    };
+    if fast != FastPaths::Never {
+        let sockets = open.sockets();
+        let left = detach::detach(&sockets, || open.linger(detach::wait_for_grace_period));
+        *nft = nft.take().filter(|_open| left.is_err());
     }
 }
 

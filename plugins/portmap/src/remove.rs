@@ -34,7 +34,8 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     ];
     if nft.has_changed() && request.request.env.fast_paths != FastPaths::Never {
         // Where there can be no other process, this one waits.
-        let _waits_itself = detach::leave_open(&nft.sockets());
+        let _waits_itself =
+            detach::detach(&nft.sockets(), || nft.linger(detach::wait_for_grace_period));
     }
     CniError::collect(outcomes.into_iter().filter_map(Result::err))
 }

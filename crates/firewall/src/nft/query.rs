@@ -158,7 +158,7 @@ impl Nft {
         Ok(generation)
     }
 
-    fn read_generation(&mut self) -> Result<u32, Cause> {
+    pub(super) fn read_generation(&mut self) -> Result<u32, Cause> {
         let mut outbox = self.outbox();
         outbox.message(Message::GetGeneration.kind(), 0, (0, 0), |_nothing| {});
         let mut generation = 0;

@@ -1,6 +1,6 @@
 //! The conversation with the kernel.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -10,6 +10,10 @@ use crate::error::{Cause, FirewallError, Operation};
 use crate::nfnetlink::{Channel, Frames, LARGEST_PIECE, Limit, Outbox, Reply};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many grace periods without a change make a ruleset one that is at rest.
+const QUIET_PERIODS: u32 = 3;
+/// How long a ruleset that does not come to rest is waited for.
+const LINGERING: Duration = Duration::from_millis(500);
 
 /// Speaks `nf_tables` in the network namespace it was opened in, for ever.
 ///
@@ -17,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// waits for an RCU grace period (16 ms and more) when a socket of netfilter's is closed
 /// (`nft_rcv_nl_event` of `nf_tables_api.c` flushes the queue of what is to be freed), and the end
 /// of a process closes its sockets. What was deleted is gone all the same. A program that must not
-/// wait keeps the value until it has forked a process that nobody waits for, which keeps its copy.
+/// wait leaves that to a process that nobody waits for, which keeps its copy: [`linger`](Self::linger).
 #[derive(Debug)]
 pub struct Nft {
     pub(super) main: Channel,
@@ -97,11 +101,39 @@ impl Nft {
         self.has_changed
     }
 
-    /// The sockets that closing it closes, for a process that keeps them open for longer.
-    pub fn sockets(&self) -> Vec<BorrowedFd<'_>> {
+    /// The sockets that closing it closes: what a process that is to [`linger`](Self::linger) keeps.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<RawFd> {
         let broken_off = self.glance.iter().chain(&self.spent);
         let all = std::iter::once(&self.main).chain(broken_off);
-        all.filter_map(Channel::descriptor).collect()
+        let open = all.filter_map(Channel::descriptor);
+        open.map(|socket| socket.as_raw_fd()).collect()
+    }
+
+    /// Waits until closing costs nothing: until nobody has changed the ruleset for some grace periods,
+    /// but no longer than half a second. Closing earlier would wait all the same, with the lock held
+    /// that others' transactions need; and while that is held, all is quiet for a grace period.
+    ///
+    /// For a process that nobody waits for; this one must not use the value any more.
+    pub fn linger(&mut self, wait_for_grace_period: impl Fn() -> bool) -> bool {
+        let limit = Limit::within(LINGERING);
+        let mut seen = None;
+        let mut quiet = 0;
+        while quiet < QUIET_PERIODS && limit.retry().is_ok() {
+            let Ok(generation) = self.read_generation() else {
+                return false;
+            };
+            quiet = if seen == Some(generation) {
+                quiet + 1
+            } else {
+                0
+            };
+            seen = Some(generation);
+            if !wait_for_grace_period() {
+                return false;
+            }
+        }
+        true
     }
 
     /// How long any one operation waits for the kernel or for other programs. Ten seconds at first.

@@ -36,9 +36,10 @@ pub(super) fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     succeeded(outcome)
 }
 
-/// Returns after an RCU grace period, false where the kernel has no way to wait for one (it has none
-/// with `nohz_full`).
-pub(super) fn wait_for_grace_period() -> bool {
+/// Returns true after an RCU grace period, after which the kernel has nothing in use that was taken
+/// away before; false at once where it has no way to wait for one (as with `nohz_full`).
+#[must_use]
+pub fn wait_for_grace_period() -> bool {
     // SAFETY: the call takes three numbers and touches no memory of ours.
     #[expect(unsafe_code, reason = "neither std nor nix has membarrier(2)")]
     let outcome = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
