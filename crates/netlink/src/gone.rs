@@ -11,30 +11,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::libc;
 
-use crate::error::{NetlinkError, Op};
+use crate::error::{Cause, NetlinkError, Op};
 use crate::socket::{Socket, is_overrun};
 use crate::wait::LINKS;
 
-/// The announcements of links that go, from the namespace of the socket that it was made by. Its
-/// descriptor is readable when there are some.
+/// What is announced of links in the namespace that it was opened in. Its descriptor is readable when
+/// there is something to read.
 #[derive(Debug)]
 pub struct Departures(Socket);
 
 impl Socket {
-    /// Announcements from now on.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn departures(&self) -> Result<Departures, NetlinkError> {
-        self.subscribe(LINKS)
-            .map(Departures)
-            .map_err(|cause| NetlinkError {
-                op: Op::Subscribe,
-                subject: "links that go".to_owned(),
-                cause,
-            })
-    }
-
     /// Whether there is a link with that index. Unlike a request for the link, the question does not
     /// wait for the RTNL lock (`dev_ifname`), which a deletion holds for long.
     ///
@@ -64,6 +50,20 @@ impl Socket {
 }
 
 impl Departures {
+    /// Listens in the calling thread's namespace from now on.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Socket::listen(LINKS)
+            .map(Self)
+            .map_err(|error| NetlinkError {
+                op: Op::Subscribe,
+                subject: "links that go".to_owned(),
+                cause: Cause::io(error),
+            })
+    }
+
     /// Reads what has been announced, waiting for something if there is nothing. Tells whether a link
     /// has gone, or one may have that nobody will hear of any more (`ENOBUFS`).
     ///

@@ -123,14 +123,16 @@ impl Socket {
 
     /// A second socket in the same namespace that gets the kernel's announcements to `group`.
     pub(crate) fn subscribe(&self, group: u32) -> Result<Self, Cause> {
-        let open = || {
-            let mut socket = Self::connect(None)?;
-            // Without an address of its own it would count as the kernel, which gets nothing.
-            socket.inner.bind_auto()?;
-            socket.inner.add_membership(group)?;
-            Ok(socket)
-        };
-        self.inside(open).map_err(Cause::io)
+        self.inside(|| Self::listen(group)).map_err(Cause::io)
+    }
+
+    /// A socket of the calling thread's namespace that gets the kernel's announcements to `group`.
+    pub(crate) fn listen(group: u32) -> io::Result<Self> {
+        let mut socket = Self::connect(None)?;
+        // Without an address of its own it would count as the kernel, which gets nothing.
+        socket.inner.bind_auto()?;
+        socket.inner.add_membership(group)?;
+        Ok(socket)
     }
 
     /// Asks for one object; `None` is what `parse` made of the reply, if one came.

@@ -14,7 +14,7 @@ mod process;
 
 pub use process::wait_for_grace_period;
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -35,12 +35,12 @@ pub struct Detached {
     outcome: PipeReader,
 }
 
-/// Runs `work` in a child, which keeps `keep` of our descriptors open until it is done.
+/// Runs `work` in a child, which tells its outcome.
 ///
 /// # Errors
 /// There can be no child: this process has threads, or the system no room. Nothing has been done
 /// then, and the caller does the work itself.
-pub fn detach(keep: &[RawFd], work: impl FnOnce() -> bool) -> io::Result<Detached> {
+pub fn detach(work: impl FnOnce() -> bool) -> io::Result<Detached> {
     refuse_threads()?;
     let (reader, writer) = io::pipe()?;
     match process::fork()? {
@@ -48,7 +48,27 @@ pub fn detach(keep: &[RawFd], work: impl FnOnce() -> bool) -> io::Result<Detache
             child,
             outcome: reader,
         }),
-        ForkResult::Child => serve(keep.to_vec(), writer, work),
+        ForkResult::Child => serve(&mut [writer.as_raw_fd()], || {
+            let _nobody_listens = (&writer).write_all(&[u8::from(work())]);
+        }),
+    }
+}
+
+/// Runs `work` in a child that keeps `keep` of our descriptors open until it is done. Returns when it
+/// has closed all others, so that nothing of the runtime's is open when this process ends.
+///
+/// # Errors
+/// As [`detach`].
+pub fn leave(keep: &mut [RawFd], work: impl FnOnce()) -> io::Result<()> {
+    refuse_threads()?;
+    let (mut reader, writer) = io::pipe()?;
+    match process::fork()? {
+        ForkResult::Parent { .. } => {
+            drop(writer);
+            // Nothing is written: this waits for the child to close its end with the others.
+            reader.read(&mut [0]).map(drop)
+        }
+        ForkResult::Child => serve(keep, work),
     }
 }
 
@@ -81,16 +101,14 @@ fn refuse_threads() -> io::Result<()> {
     Ok(unshare(CloneFlags::CLONE_VM)?)
 }
 
-fn serve(mut keep: Vec<RawFd>, mut outcome: PipeWriter, work: impl FnOnce() -> bool) -> ! {
-    let served = catch_unwind(AssertUnwindSafe(|| {
+/// What the child does. Without a word where the work was not done, whatever the reason was.
+fn serve(keep: &mut [RawFd], work: impl FnOnce()) -> ! {
+    let _panicked = catch_unwind(AssertUnwindSafe(|| {
         let _own_session = setsid();
-        keep.push(outcome.as_raw_fd());
-        let_go(&mut keep).ok().map(|()| work())
+        if let_go(keep).is_ok() {
+            work();
+        }
     }));
-    // Without a word where the work was not done, whatever the reason was.
-    if let Ok(Some(done)) = served {
-        let _nobody_listens = outcome.write_all(&[u8::from(done)]);
-    }
     process::end()
 }
 
@@ -125,7 +143,7 @@ mod tests {
         std::thread::scope(|scope| {
             let (done, wait) = std::sync::mpsc::channel::<()>();
             scope.spawn(move || wait.recv());
-            let refused = detach(&[], || true).expect_err("there is a second thread");
+            let refused = detach(|| true).expect_err("there is a second thread");
             assert_eq!(refused.raw_os_error(), Some(nix::libc::EINVAL));
             drop(done);
         });

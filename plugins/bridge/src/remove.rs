@@ -75,8 +75,8 @@ fn leave_closing(nft: &mut Option<Nft>, fast: FastPaths) {
         return;
     };
     if fast != FastPaths::Never {
-        let sockets = open.sockets();
-        let left = detach::detach(&sockets, || open.linger(detach::wait_for_grace_period));
+        let mut sockets = open.sockets();
+        let left = detach::leave(&mut sockets, || open.linger(detach::wait_for_grace_period));
         *nft = nft.take().filter(|_open| left.is_err());
     }
 }

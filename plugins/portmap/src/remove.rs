@@ -34,8 +34,9 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     ];
     if nft.has_changed() && request.request.env.fast_paths != FastPaths::Never {
         // Where there can be no other process, this one waits.
-        let _waits_itself =
-            detach::detach(&nft.sockets(), || nft.linger(detach::wait_for_grace_period));
+        let _waits_itself = detach::leave(&mut nft.sockets(), || {
+            nft.linger(detach::wait_for_grace_period);
+        });
     }
     CniError::collect(outcomes.into_iter().filter_map(Result::err))
 }

@@ -115,13 +115,13 @@ impl Nft {
     /// that others' transactions need; and while that is held, all is quiet for a grace period.
     ///
     /// For a process that nobody waits for; this one must not use the value any more.
-    pub fn linger(&mut self, wait_for_grace_period: impl Fn() -> bool) -> bool {
+    pub fn linger(&mut self, wait_for_grace_period: impl Fn() -> bool) {
         let limit = Limit::within(LINGERING);
         let mut seen = None;
         let mut quiet = 0;
         while quiet < QUIET_PERIODS && limit.retry().is_ok() {
             let Ok(generation) = self.read_generation() else {
-                return false;
+                return;
             };
             quiet = if seen == Some(generation) {
                 quiet + 1
@@ -130,10 +130,9 @@ impl Nft {
             };
             seen = Some(generation);
             if !wait_for_grace_period() {
-                return false;
+                return;
             }
         }
-        true
     }
 
     /// How long any one operation waits for the kernel or for other programs. Ten seconds at first.

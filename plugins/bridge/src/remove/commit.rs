@@ -5,6 +5,7 @@
 //! Then its link is gone, or it tries again. Nobody hands over anything that would have to be trusted:
 //! that a follower may delete its link, the kernel has found when it let it be put into the group.
 
+use std::cell::{OnceCell, RefCell};
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -40,8 +41,9 @@ pub(super) enum Part {
 /// The one that deletes for all.
 pub(super) struct Leader {
     listener: UnixListener,
-    group: u32,
-    lines: std::cell::RefCell<Vec<UnixStream>>,
+    /// Drawn when it is needed.
+    group: OnceCell<u32>,
+    lines: RefCell<Vec<UnixStream>>,
 }
 
 /// A follower's connection to its leader.
@@ -84,14 +86,14 @@ impl Leader {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
-            group: draw_group(),
-            lines: std::cell::RefCell::default(),
+            group: OnceCell::new(),
+            lines: RefCell::default(),
         })
     }
 
     /// The group of this leader's links.
     pub(super) fn group(&self) -> u32 {
-        self.group
+        *self.group.get_or_init(draw_group)
     }
 
     /// Lets everybody follow who wants to by now. Answers how many did.
@@ -101,7 +103,7 @@ impl Leader {
             let mut new: Vec<UnixStream> = std::iter::from_fn(|| self.listener.accept().ok())
                 .map(|(stream, _)| stream)
                 .filter(is_ours)
-                .filter(|stream| (&*stream).write_all(&self.group.to_ne_bytes()).is_ok())
+                .filter(|stream| (&*stream).write_all(&self.group().to_ne_bytes()).is_ok())
                 .collect();
             if new.is_empty() {
                 break;

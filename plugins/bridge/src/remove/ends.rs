@@ -88,17 +88,16 @@ fn is_own(link: &Link, attachment: &Attachment) -> bool {
     link.is_kind("veth") && owner::is_of_attachment(link.alias.as_deref(), attachment)
 }
 
-/// The host's interfaces in the result.
+/// The host's interfaces in the result, as far as the reference can have made them for a container.
 fn told(prev_result: &CniResult) -> impl Iterator<Item = &Interface> {
     let all = prev_result.interfaces.iter();
-    all.filter(|interface| interface.sandbox.is_empty())
+    all.filter(|interface| interface.sandbox.is_empty() && interface.name.starts_with("veth"))
 }
 
 /// The reference marks nothing. Its names are random, though, and the result has the MAC address.
 fn is_references(link: &Link, told: &Interface) -> bool {
     let mac = link.mac.map(|mac| mac.to_string());
     link.is_kind("veth")
-        && link.name.starts_with("veth")
         && link.alias.is_none()
         && mac.is_some_and(|mac| mac.eq_ignore_ascii_case(&told.mac))
 }

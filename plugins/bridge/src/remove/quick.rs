@@ -35,7 +35,8 @@ pub(super) fn delete(host: &Socket, link: &LinkId, fast: FastPaths, meanwhile: i
         deadline: Deadline::after(PATIENCE),
     };
     if let Some(leader) = Leader::take_lead() {
-        deletion.lead(&leader, meanwhile);
+        let request = deletion.request(&leader);
+        deletion.run(&request, meanwhile);
     } else {
         meanwhile();
         deletion.join_others();
@@ -43,7 +44,7 @@ pub(super) fn delete(host: &Socket, link: &LinkId, fast: FastPaths, meanwhile: i
 }
 
 struct Deletion<'a> {
-    /// Speaks with the namespace of the link.
+    /// Speaks with the namespace of the link, which is this thread's.
     host: &'a Socket,
     link: &'a LinkId,
     fast: FastPaths,
@@ -58,47 +59,44 @@ impl Deletion<'_> {
                 return;
             }
             match take_part() {
-                Part::Lead(leader) => return self.lead(&leader, || {}),
+                Part::Lead(leader) => return self.lead_others(&leader),
                 Part::Alone => return self.run(&delete_link(self.link), || {}),
                 Part::Follow(leader) => {
-                    let join = |group| self.host.request(&set_group(self.link, group)).is_ok();
-                    // Where the leader is lost or refuses, there is another round.
-                    let _outcome = leader.follow(self.deadline, join);
+                    // Where the leader is lost or says nothing, there is another round.
+                    let _outcome = leader.follow(self.deadline, |group| self.join(group));
                 }
             }
         }
     }
 
-    /// Deletes the link, and those of whoever follows: they hear that it is over when `leader` is
-    /// dropped.
-    fn lead(&self, leader: &Leader, meanwhile: impl FnOnce()) {
-        self.run(&self.request(leader), meanwhile);
+    /// Leads where others are known to be about. They are about to follow as well: the request for the
+    /// group needs the RTNL lock, and gives them the time while the deletion before is under way.
+    fn lead_others(&self, leader: &Leader) {
+        let _also_tried_later = self.join(leader.group());
+        self.run(&self.request(leader), || {});
     }
 
-    /// What is asked of the kernel.
+    /// What is asked of the kernel: the group, if somebody follows. The followers hear that it is over
+    /// when `leader` is dropped.
     fn request(&self, leader: &Leader) -> Change {
-        // The first request that needs the RTNL lock: while it waits, others come to follow.
-        let joined = self.host.request(&set_group(self.link, leader.group()));
-        if joined.is_ok() && (leader.gather() > 0 || self.fast == FastPaths::Always) {
-            delete_group(leader.group())
+        let group = leader.group();
+        if (leader.gather() > 0 || self.fast == FastPaths::Always) && self.join(group) {
+            delete_group(group)
         } else {
             delete_link(self.link)
         }
     }
 
+    fn join(&self, group: u32) -> bool {
+        self.host.request(&set_group(self.link, group)).is_ok()
+    }
+
     fn run(&self, request: &Change, meanwhile: impl FnOnce()) {
-        let started = self.start(request);
+        let started = start(request);
         meanwhile();
         if let Ok((departures, child)) = started {
             self.wait(&departures, child);
         }
-    }
-
-    /// Begins to listen, and then the request.
-    fn start(&self, request: &Change) -> io::Result<(Departures, Detached)> {
-        let departures = self.host.departures().map_err(io::Error::other)?;
-        let work = || Socket::open().is_ok_and(|own| own.request(request).is_ok());
-        Ok((departures, detach(&[], work)?))
     }
 
     /// Returns when the link is gone, when the child has ended, or at the deadline.
@@ -123,6 +121,13 @@ impl Deletion<'_> {
     fn is_gone(&self) -> bool {
         matches!(self.host.has_link(self.link.index), Ok(false))
     }
+}
+
+/// Begins to listen, and then has a child send the request.
+fn start(request: &Change) -> io::Result<(Departures, Detached)> {
+    let departures = Departures::open().map_err(io::Error::other)?;
+    let work = || Socket::open().is_ok_and(|own| own.request(request).is_ok());
+    Ok((departures, detach(work)?))
 }
 
 fn wait_for_either(
