@@ -254,8 +254,8 @@ fn adds_and_dels_at_once() {
     let suite = Suite::ours();
     for mode in MODES {
         let world = World::new();
-        let containers = containers(&world, 40);
-        let (come, go) = containers.split_at(20);
+        let containers = containers(&world, 60);
+        let (come, go) = containers.split_at(50);
         let network = masquerading(&suite, &world);
         let old: Vec<_> = go
             .iter()
@@ -485,6 +485,83 @@ fn followers_put_their_link_into_the_group() {
         run.join().unwrap().expect_silent_ok();
     });
     assert_gone(&world, &attached, &c1, "with its leader's");
+}
+
+/// A leader's request takes the links along that are in the group that it has told.
+#[test]
+fn a_leader_deletes_for_its_followers() {
+    require("strace");
+    let suite = Suite::ours();
+    let world = World::new();
+    let c1 = world.container("c1");
+    let attached = network(&suite, &world).add("c1", &c1);
+    world
+        .host()
+        .ip("link add follower type veth peer name peer");
+    let trace = world.file("trace", "");
+    let call = del(&attached, "").through(&[
+        "strace",
+        "-f",
+        "-o",
+        trace.to_str().unwrap(),
+        "-e",
+        "trace=listen",
+        "-e",
+        "inject=listen:delay_exit=500000",
+    ]);
+    std::thread::scope(|scope| {
+        let run = scope.spawn(move || call.run());
+        let name = SocketAddr::from_abstract_name(LEADER).unwrap();
+        let mut line = None;
+        wait_for("a leader", Duration::from_secs(10), || {
+            line = UnixStream::connect_addr(&name).ok();
+            line.is_some()
+        });
+        let mut line = line.unwrap();
+        let mut group = [0; 4];
+        line.read_exact(&mut group).unwrap();
+        let group = u32::from_ne_bytes(group);
+        world.host().ip(&format!("link set follower group {group}"));
+        line.write_all(&[1]).unwrap();
+        // It hangs up when it is done.
+        assert_eq!(line.read(&mut [0]).unwrap(), 0);
+        assert_eq!(world.host().link("follower"), None);
+        assert_eq!(world.host().link("peer"), None);
+        run.join().unwrap().expect_silent_ok();
+    });
+    assert_gone(&world, &attached, &c1, "the leader's own");
+}
+
+/// An unprivileged user may take the name as well.
+#[test]
+fn nobody_follows_another_user() {
+    let suite = Suite::ours();
+    let world = World::new();
+    let c1 = world.container("c1");
+    let attached = network(&suite, &world).add("c1", &c1);
+    require("setpriv");
+    require("python3");
+    let listens = "import socket, sys\n\
+        s = socket.socket(socket.AF_UNIX)\n\
+        s.bind('\\0' + sys.argv[1]); s.listen(); print(flush=True)\n\
+        kept = [s.accept() for _ in range(9)]\n";
+    let mut squatter = std::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--reuid", "65534", "--clear-groups"])
+        .args(["/usr/bin/python3", "-c", listens, LEADER])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    squatter
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut [0])
+        .unwrap();
+    let outcome = del(&attached, "").run().expect_silent_ok();
+    assert!(outcome.elapsed < Duration::from_secs(4), "{outcome}");
+    assert_gone(&world, &attached, &c1, "alone");
+    squatter.kill().unwrap();
+    squatter.wait().unwrap();
 }
 
 fn lead() -> UnixListener {

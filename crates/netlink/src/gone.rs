@@ -8,15 +8,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Cause, NetlinkError, Op};
+use crate::link::LinkId;
 use crate::socket::{Socket, is_overrun};
 use crate::wait::LINKS;
 
-/// What is announced of links in the namespace that it was opened in. Its descriptor is readable when
-/// there is something to read.
+/// What is announced of links in the namespace that it was opened in.
 #[derive(Debug)]
 pub struct Departures(Socket);
 
@@ -64,12 +67,53 @@ impl Departures {
             })
     }
 
-    /// Reads what has been announced, waiting for something if there is nothing. Tells whether a link
-    /// has gone, or one may have that nobody will hear of any more (`ENOBUFS`).
+    /// Waits until the link, which the socket `of` its namespace sees, is gone; or until `worker`, the
+    /// one that is to delete it, is ready. Tells whether it is gone.
     ///
     /// # Errors
-    /// The socket fails.
-    pub fn read(&self) -> Result<bool, NetlinkError> {
+    /// The deadline passes, or the kernel does not tell.
+    pub fn wait_gone(
+        &self,
+        of: &Socket,
+        link: &LinkId,
+        worker: BorrowedFd<'_>,
+        deadline: Instant,
+    ) -> Result<bool, NetlinkError> {
+        let failed = |cause| NetlinkError {
+            op: Op::WaitForLink,
+            subject: format!("{link} to go"),
+            cause,
+        };
+        let is_gone = || {
+            of.has_link(link.index)
+                .map(|there| !there)
+                .map_err(Cause::io)
+        };
+        loop {
+            let [announced, ended] = self.poll(worker, deadline).map_err(failed)?;
+            let told = announced && self.read().map_err(failed)?;
+            if ended || (told && is_gone().map_err(failed)?) {
+                return is_gone().map_err(failed);
+            }
+        }
+    }
+
+    /// Which of both is ready.
+    fn poll(&self, worker: BorrowedFd<'_>, deadline: Instant) -> Result<[bool; 2], Cause> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut polled = [self.0.as_fd(), worker].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut polled, timeout) {
+            Ok(0) => Err(Cause::Timeout),
+            Err(errno) if errno != Errno::EINTR => Err(Cause::io(errno.into())),
+            Err(_interrupted) => Ok([false; 2]),
+            Ok(_some) => Ok(polled.map(|one| one.any().unwrap_or(true))),
+        }
+    }
+
+    /// Reads what has been announced: whether a link has gone, or one may have that nobody will hear of
+    /// any more (`ENOBUFS`).
+    fn read(&self) -> Result<bool, Cause> {
         let mut gone = false;
         let received = self.0.receive(|frame| {
             gone |= frame.kind == libc::RTM_DELLINK;
@@ -77,18 +121,7 @@ impl Departures {
         });
         match received {
             Err(cause) if is_overrun(&cause) => Ok(true),
-            Err(cause) => Err(NetlinkError {
-                op: Op::WaitForLink,
-                subject: "that goes".to_owned(),
-                cause,
-            }),
-            Ok(()) => Ok(gone),
+            other => other.map(|()| gone),
         }
-    }
-}
-
-impl AsFd for Departures {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }

@@ -6,15 +6,15 @@
 //!
 //! The child is in a session of its own, so that who ends the plugin's process group does not end
 //! it, and keeps no descriptor but those that it was given, so that the plugin's pipes close with the
-//! plugin. It tells its outcome to the parent, if that is still there, and ends without running any
-//! of the parent's destructors. The parent usually ends first, and the child goes to the nearest
-//! reaper, like every daemon.
+//! plugin. It tells nothing: whoever started it looks at what has become of the work, and does itself
+//! what is not done. It ends without running any of the parent's destructors. The parent usually ends
+//! first, and the child goes to the nearest reaper, like every daemon.
 
 mod process;
 
 pub use process::wait_for_grace_period;
 
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,30 +27,24 @@ use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid}
 /// The first descriptor behind stdin, stdout and stderr.
 const FIRST_OTHER: RawFd = 3;
 
-/// A child that works on its own. Its descriptor is readable when [`outcome`](Self::outcome) need not
-/// wait.
+/// A child that works on its own. Its descriptor is ready (`POLLHUP`) when the child has ended.
 #[derive(Debug)]
 pub struct Detached {
     child: Pid,
-    outcome: PipeReader,
+    /// Nothing is ever written into it.
+    end: PipeReader,
 }
 
-/// Runs `work` in a child, which tells its outcome.
+/// Runs `work` in a child.
 ///
 /// # Errors
 /// There can be no child: this process has threads, or the system no room. Nothing has been done
 /// then, and the caller does the work itself.
-pub fn detach(work: impl FnOnce() -> bool) -> io::Result<Detached> {
-    refuse_threads()?;
-    let (reader, writer) = io::pipe()?;
-    match process::fork()? {
-        ForkResult::Parent { child } => Ok(Detached {
-            child,
-            outcome: reader,
-        }),
-        ForkResult::Child => serve(&mut [writer.as_raw_fd()], || {
-            let _nobody_listens = (&writer).write_all(&[u8::from(work())]);
-        }),
+pub fn detach(work: impl FnOnce()) -> io::Result<Detached> {
+    let (end, writer) = io::pipe()?;
+    match fork()? {
+        ForkResult::Parent { child } => Ok(Detached { child, end }),
+        ForkResult::Child => serve(&mut [writer.as_raw_fd()], work),
     }
 }
 
@@ -60,30 +54,20 @@ pub fn detach(work: impl FnOnce() -> bool) -> io::Result<Detached> {
 /// # Errors
 /// As [`detach`].
 pub fn leave(keep: &mut [RawFd], work: impl FnOnce()) -> io::Result<()> {
-    refuse_threads()?;
-    let (mut reader, writer) = io::pipe()?;
-    match process::fork()? {
+    let (mut others, writer) = io::pipe()?;
+    match fork()? {
         ForkResult::Parent { .. } => {
             drop(writer);
-            // Nothing is written: this waits for the child to close its end with the others.
-            reader.read(&mut [0]).map(drop)
+            // The child closes its end with the others.
+            others.read(&mut [0]).map(drop)
         }
         ForkResult::Child => serve(keep, work),
     }
 }
 
-impl Detached {
-    /// Waits for the end of the work: what it returned, or `None` if the child died over it.
-    pub fn outcome(&mut self) -> Option<bool> {
-        let mut word = [0];
-        self.outcome.read_exact(&mut word).ok()?;
-        Some(word == [1])
-    }
-}
-
 impl AsFd for Detached {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.outcome.as_fd()
+        self.end.as_fd()
     }
 }
 
@@ -95,13 +79,14 @@ impl Drop for Detached {
 }
 
 /// The child of a process with threads has only one of them, and the locks of the others for ever.
-fn refuse_threads() -> io::Result<()> {
+fn fork() -> io::Result<ForkResult> {
     // Not to share memory any more is refused to whoever shares it with a thread, and changes
     // nothing for anybody else (unshare(2)).
-    Ok(unshare(CloneFlags::CLONE_VM)?)
+    unshare(CloneFlags::CLONE_VM)?;
+    process::fork()
 }
 
-/// What the child does. Without a word where the work was not done, whatever the reason was.
+/// What the child does.
 fn serve(keep: &mut [RawFd], work: impl FnOnce()) -> ! {
     let _panicked = catch_unwind(AssertUnwindSafe(|| {
         let _own_session = setsid();
@@ -143,7 +128,7 @@ mod tests {
         std::thread::scope(|scope| {
             let (done, wait) = std::sync::mpsc::channel::<()>();
             scope.spawn(move || wait.recv());
-            let refused = detach(|| true).expect_err("there is a second thread");
+            let refused = detach(|| ()).expect_err("there is a second thread");
             assert_eq!(refused.raw_os_error(), Some(nix::libc::EINVAL));
             drop(done);
         });

@@ -5,18 +5,26 @@
 //! known by its mark; at the host's end of the veth pair, which the main plugin removes later, what
 //! is known to be ours goes as well, since that end may be kept.
 
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
 use cni_netlink::{
-    Change, Filter, Hook, Link, NetNs, NetlinkError, Psched, Socket, delete_filter, delete_ingress,
-    delete_link, delete_tbf,
+    Change, Departures, Filter, Hook, Link, LinkId, NetNs, NetlinkError, Psched, Socket,
+    delete_filter, delete_ingress, delete_link, delete_tbf,
 };
-use cni_plugin::DelRequest;
-use cni_types::{Attachment, CniError, IfName};
+use cni_plugin::detach::detach;
+use cni_plugin::{Deadline, DelRequest};
+use cni_types::{Attachment, CniError, FastPaths, IfName};
 
 use crate::apply::ignore_gone;
 use crate::config::BandwidthConfig;
 use crate::host_end;
 use crate::owner;
 use crate::plan::differences;
+
+/// How long is waited for the kernel before the plain way is taken.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Removes the limits.
 pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
@@ -33,10 +41,41 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
         errors.push(error);
         Vec::new()
     });
-    changes.extend(ifbs.iter().map(|ifb| delete_link(&ifb.id())));
-    let outcomes = pairs.host.send_each(&changes).into_iter().map(ignore_gone);
-    errors.extend(outcomes.filter_map(Result::err).map(CniError::from));
+    let ifbs: Vec<LinkId> = ifbs.iter().map(Link::id).collect();
+    if let ([only], true) = (
+        ifbs.as_slice(),
+        request.request.env.fast_paths != FastPaths::Never,
+    ) {
+        errors.extend(send(&pairs.host, &changes));
+        changes.clear();
+        let _otherwise_plainly = delete_quickly(&pairs.host, only);
+    }
+    let left = ifbs
+        .iter()
+        .filter(|ifb| !matches!(pairs.host.has_link(ifb.index), Ok(false)));
+    changes.extend(left.map(delete_link));
+    errors.extend(send(&pairs.host, &changes));
     CniError::collect(errors)
+}
+
+fn send(host: &Socket, changes: &[Change]) -> Vec<CniError> {
+    let outcomes = host.send_each(changes).into_iter().map(ignore_gone);
+    outcomes
+        .filter_map(Result::err)
+        .map(CniError::from)
+        .collect()
+}
+
+/// Has a child wait for the acknowledgement, which comes long after the link has gone. Returns when it
+/// is gone, or will not go.
+fn delete_quickly(host: &Socket, link: &LinkId) -> io::Result<()> {
+    let departures = Departures::open().map_err(io::Error::other)?;
+    let child = detach(|| {
+        let _seen_by_the_parent = Socket::open().and_then(|own| own.request(&delete_link(link)));
+    })?;
+    let deadline = Deadline::after(PATIENCE).instant();
+    let gone = departures.wait_gone(host, link, child.as_fd(), deadline);
+    gone.map(drop).map_err(io::Error::other)
 }
 
 /// The container's namespace.

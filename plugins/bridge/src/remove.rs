@@ -27,8 +27,7 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
         errors.push(error);
         None
     });
-    let hosts =
-        HostEnds::find(&request.attachment, &prev_result).map_err(|error| errors.push(error));
+    let hosts = HostEnds::find(&request.attachment, &prev_result, &mut errors);
     let addresses = known_addresses(&prev_result, container.as_ref());
     let fast = request.request.env.fast_paths;
     let mut nft = None;
@@ -38,29 +37,35 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
         leave_closing(&mut nft, fast);
     };
     match &hosts {
-        Ok(HostEnds { host, links }) if fast != FastPaths::Never => match links.as_slice() {
+        Some(HostEnds { host, links }) if fast != FastPaths::Never => match links.as_slice() {
             [only] => quick::delete(host, only, fast, rules),
-            _ => rules(),
+            _none_or_several => rules(),
         },
         _ => rules(),
     }
-    if let Ok(HostEnds { host, links }) = &hosts {
-        for link in links {
-            errors.extend(delete_what_is_left(host, link).err().map(CniError::from));
-        }
-    }
-    if let Some(end) = &container {
-        let outcome = delete_what_is_left(&end.inside, &end.link);
-        errors.extend(outcome.err().map(CniError::from));
-    }
+    errors.extend(delete_what_is_left(hosts.as_ref(), container.as_ref()));
     drop(nft);
     errors.extend(release_addresses(request).err());
     CniError::collect(errors)
 }
 
-/// Asks the kernel and waits for its word, unless the link is gone: with its other end, or because it
-/// was quick.
-fn delete_what_is_left(socket: &Socket, link: &LinkId) -> Result<(), NetlinkError> {
+/// Both ends, where the other one has not taken them along, and where nobody was quick.
+fn delete_what_is_left(
+    hosts: Option<&HostEnds>,
+    container: Option<&ContainerEnd>,
+) -> Vec<CniError> {
+    let hosts = hosts.into_iter();
+    let host_ends = hosts.flat_map(|ends| ends.links.iter().map(|link| (&ends.host, link)));
+    let container_ends = container.into_iter().map(|end| (&end.inside, &end.link));
+    host_ends
+        .chain(container_ends)
+        .filter_map(|(socket, link)| delete_unless_gone(socket, link).err())
+        .map(CniError::from)
+        .collect()
+}
+
+/// The plain way: asks the kernel and waits for its word.
+fn delete_unless_gone(socket: &Socket, link: &LinkId) -> Result<(), NetlinkError> {
     if let Ok(false) = socket.has_link(link.index) {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod forwarding;
+mod gone;
 mod links;
 mod localnet;
 mod moves;

@@ -50,38 +50,58 @@ pub(super) struct HostEnds {
 }
 
 impl HostEnds {
-    pub(super) fn find(attachment: &Attachment, prev_result: &CniResult) -> Result<Self, CniError> {
-        let host = Socket::open()?;
-        let mut links = own(&host, attachment)?;
+    /// Finds what can be found; where the kernel does not answer, that is told to `errors`.
+    pub(super) fn find(
+        attachment: &Attachment,
+        prev_result: &CniResult,
+        errors: &mut Vec<CniError>,
+    ) -> Option<Self> {
+        let host = Socket::open()
+            .map_err(|error| errors.push(error.into()))
+            .ok()?;
+        let mut ends = Self {
+            host,
+            links: Vec::new(),
+        };
+        let (own, references) = (ends.find_own(attachment), ends.find_references(prev_result));
+        errors.extend(
+            [own.err(), references.err()]
+                .into_iter()
+                .flatten()
+                .map(CniError::from),
+        );
+        Some(ends)
+    }
+
+    fn find_own(&mut self, attachment: &Attachment) -> Result<(), NetlinkError> {
+        for attempt in 0..owner::HOST_NAMES {
+            let Some(name) = owner::host_name(attachment, attempt) else {
+                continue;
+            };
+            match self.host.find_link(&name)? {
+                Some(link) if is_own(&link, attachment) => self.links.push(link.id()),
+                // The next name was tried only when this one was taken.
+                Some(_foreign) => {}
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn find_references(&mut self, prev_result: &CniResult) -> Result<(), NetlinkError> {
         for interface in told(prev_result) {
             let Ok(name) = interface.name.parse::<IfName>() else {
                 continue;
             };
-            if links.iter().any(|link| link.name == interface.name) {
+            if self.links.iter().any(|own| own.name == interface.name) {
                 continue;
             }
-            let found = host.find_link(&name)?;
+            let found = self.host.find_link(&name)?;
             let found = found.filter(|link| is_references(link, interface));
-            links.extend(found.map(|link| link.id()));
+            self.links.extend(found.map(|link| link.id()));
         }
-        Ok(Self { host, links })
+        Ok(())
     }
-}
-
-fn own(host: &Socket, attachment: &Attachment) -> Result<Vec<LinkId>, NetlinkError> {
-    let mut links = Vec::new();
-    for attempt in 0..owner::HOST_NAMES {
-        let Some(name) = owner::host_name(attachment, attempt) else {
-            continue;
-        };
-        match host.find_link(&name)? {
-            Some(link) if is_own(&link, attachment) => links.push(link.id()),
-            // The next name was tried only when this one was taken.
-            Some(_foreign) => {}
-            None => break,
-        }
-    }
-    Ok(links)
 }
 
 fn is_own(link: &Link, attachment: &Attachment) -> bool {

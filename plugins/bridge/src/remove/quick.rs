@@ -12,8 +12,6 @@ use cni_netlink::{Change, Departures, LinkId, Socket, delete_group, delete_link,
 use cni_plugin::Deadline;
 use cni_plugin::detach::{Detached, detach};
 use cni_types::FastPaths;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::commit::{Leader, Part, take_part};
 
@@ -79,9 +77,9 @@ impl Deletion<'_> {
     /// What is asked of the kernel: the group, if somebody follows. The followers hear that it is over
     /// when `leader` is dropped.
     fn request(&self, leader: &Leader) -> Change {
-        let group = leader.group();
-        if (leader.gather() > 0 || self.fast == FastPaths::Always) && self.join(group) {
-            delete_group(group)
+        let together = leader.gather() > 0 || self.fast == FastPaths::Always;
+        if together && self.join(leader.group()) {
+            delete_group(leader.group())
         } else {
             delete_link(self.link)
         }
@@ -91,30 +89,14 @@ impl Deletion<'_> {
         self.host.request(&set_group(self.link, group)).is_ok()
     }
 
+    /// Has a child send the request, and returns when the link is gone, or will not go.
     fn run(&self, request: &Change, meanwhile: impl FnOnce()) {
         let started = start(request);
         meanwhile();
         if let Ok((departures, child)) = started {
-            self.wait(&departures, child);
-        }
-    }
-
-    /// Returns when the link is gone, when the child has ended, or at the deadline.
-    fn wait(&self, departures: &Departures, mut child: Detached) {
-        loop {
-            let (announced, ended) = match wait_for_either(departures, &child, self.deadline) {
-                Err(Errno::EINTR) => continue,
-                Err(_) | Ok((false, false)) => return,
-                Ok(ready) => ready,
-            };
-            let told = announced && departures.read().unwrap_or(true);
-            if told && self.is_gone() {
-                return;
-            }
-            if ended {
-                let _what_it_said = child.outcome();
-                return;
-            }
+            let deadline = self.deadline.instant();
+            let _otherwise_plainly =
+                departures.wait_gone(self.host, self.link, child.as_fd(), deadline);
         }
     }
 
@@ -126,19 +108,9 @@ impl Deletion<'_> {
 /// Begins to listen, and then has a child send the request.
 fn start(request: &Change) -> io::Result<(Departures, Detached)> {
     let departures = Departures::open().map_err(io::Error::other)?;
-    let work = || Socket::open().is_ok_and(|own| own.request(request).is_ok());
-    Ok((departures, detach(work)?))
-}
-
-fn wait_for_either(
-    departures: &Departures,
-    child: &Detached,
-    deadline: Deadline,
-) -> nix::Result<(bool, bool)> {
-    let timeout = PollTimeout::try_from(deadline.remaining()).unwrap_or(PollTimeout::MAX);
-    let mut polled =
-        [departures.as_fd(), child.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    poll(&mut polled, timeout)?;
-    let [announced, ended] = polled.map(|one| one.any().unwrap_or(true));
-    Ok((announced, ended))
+    let child = detach(|| {
+        // A socket of its own: replies on a shared one could be taken by the other process.
+        let _seen_by_the_parent = Socket::open().and_then(|own| own.request(request));
+    })?;
+    Ok((departures, child))
 }
