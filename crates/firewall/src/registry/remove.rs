@@ -92,6 +92,11 @@ impl Registry {
                 }
             }
         }
+        // A hash that is being resized is listed from its beginning again (`nft_rhash_walk`), and what
+        // is deleted twice is refused.
+        let place = |place: &Place| (place.set.clone(), place.key.clone());
+        places.sort_unstable_by_key(place);
+        places.dedup_by_key(|each| place(each));
         if is_empty {
             self.tidy(nft)?;
         }
