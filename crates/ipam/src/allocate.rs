@@ -205,18 +205,36 @@ impl<S: Store> Leases<'_, S> {
             let container = self.attachment.container_id.to_string();
             return Err(fail(SetError::Duplicate { addr, container }));
         }
+        if let Some(grant) = self.take_free(index, set)? {
+            return Ok(grant);
+        }
+        let changed = self.store.recount().map_err(AllocateError::Survey)?;
+        let grant = if changed {
+            self.take_free(index, set)?
+        } else {
+            None
+        };
+        grant.ok_or_else(|| fail(exhausted(set)))
+    }
+
+    /// The first free address whose lease can be made, in the order of the rotation.
+    fn take_free(&mut self, index: usize, set: &RangeSet) -> Result<Option<Grant>, AllocateError> {
         let last = self.store.last_reserved(index);
-        for (addr, range) in set.candidates(last) {
-            if survey.is_taken(addr) {
-                continue;
-            }
+        let mut candidates = set.candidates(last);
+        loop {
+            let next = candidates.next_free(|block| self.store.taken(block));
+            let Some((addr, range)) = next.map_err(AllocateError::Survey)? else {
+                return Ok(None);
+            };
             match self.store.reserve(addr, self.attachment, index) {
-                Ok(true) => return grant(addr, range).ok_or_else(|| fail(exhausted(set))),
+                Ok(true) => return Ok(grant(addr, range)),
                 Ok(false) => {}
-                Err(error) => return Err(fail(SetError::Store(error))),
+                Err(error) => {
+                    let error = SetError::Store(error);
+                    return Err(AllocateError::Set { index, error });
+                }
             }
         }
-        Err(fail(exhausted(set)))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::addr::successor;
+use crate::addr::{predecessor, successor};
+use crate::blocks::{Bitmap, Block};
 use crate::range::{Range, RangeSet};
 
 /// Every address of a range set once, gateways left out.
@@ -33,6 +34,54 @@ impl<'a> Candidates<'a> {
         });
         Self { set, next, first }
     }
+
+    /// Goes on to the next address that is free, which may be 256 taken ones away: `taken` is asked
+    /// about as many at a time.
+    ///
+    /// # Errors
+    /// Those of `taken`.
+    pub fn next_free<E>(
+        &mut self,
+        mut taken: impl FnMut(Block) -> Result<Bitmap, E>,
+    ) -> Result<Option<(IpAddr, &'a Range)>, E> {
+        while let Some((index, addr)) = self.next {
+            let Some(range) = self.set.ranges().get(index) else {
+                break;
+            };
+            let (block, from) = Block::of(addr);
+            let last = self.last_of_stretch(range, addr).min(block.addr(u8::MAX));
+            let mut bitmap = taken(block)?;
+            self.take_gateways(block, &mut bitmap);
+            let free = bitmap.first_free(from, Block::of(last).1);
+            let looked_at = free.map_or(last, |offset| block.addr(offset));
+            self.next = self.after(index, looked_at);
+            if free.is_some() {
+                return Ok(Some((looked_at, range)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last address of a range that the walk comes to without leaving the range or meeting its
+    /// own beginning.
+    fn last_of_stretch(&self, range: &Range, addr: IpAddr) -> IpAddr {
+        let ends_before = self.first > addr && range.contains(self.first);
+        let before = predecessor(self.first).filter(|_| ends_before);
+        before.unwrap_or(range.end())
+    }
+
+    fn take_gateways(&self, block: Block, bitmap: &mut Bitmap) {
+        for range in self.set.ranges() {
+            let (home, offset) = Block::of(range.gateway());
+            if home == block {
+                bitmap.set(offset, true);
+            }
+        }
+    }
+
+    fn after(&self, index: usize, addr: IpAddr) -> Option<(usize, IpAddr)> {
+        step(self.set, index, addr).filter(|(_, next)| *next != self.first)
+    }
 }
 
 /// What comes after `addr` of range `index`: within the range, or the start of the next range.
@@ -52,7 +101,7 @@ impl<'a> Iterator for Candidates<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (index, addr) = self.next?;
-            self.next = step(self.set, index, addr).filter(|(_, next)| *next != self.first);
+            self.next = self.after(index, addr);
             if !self.set.is_gateway(addr) {
                 return self.set.ranges().get(index).map(|range| (addr, range));
             }
@@ -62,6 +111,10 @@ impl<'a> Iterator for Candidates<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::range::RangeSpec;
 
@@ -174,6 +227,58 @@ mod tests {
         .unwrap();
         assert_eq!(walk(&set, None), ["10.0.0.10", "10.0.0.12", "10.0.0.20"]);
         assert_eq!(set.capacity(), 3);
+    }
+
+    /// A set of up to three ranges that may be longer than a block, or begin and end in its midst.
+    fn ranges() -> impl Strategy<Value = RangeSet> {
+        let offset = || 0_u32..1200;
+        let range = (offset(), offset(), proptest::option::of(offset()));
+        let ranges = proptest::collection::vec(range, 1..4);
+        (any::<bool>(), ranges).prop_filter_map("ranges that overlap", |(is_v6, ranges)| {
+            let subnet = if is_v6 { "fd00::/112" } else { "10.0.0.0/16" };
+            let spec = |(a, b, gateway): (u32, u32, Option<u32>)| RangeSpec {
+                subnet: subnet.parse().unwrap(),
+                start: Some(inside(is_v6, a.min(b))),
+                end: Some(inside(is_v6, a.max(b))),
+                gateway: gateway.map(|gateway| inside(is_v6, gateway)),
+            };
+            RangeSet::new(&ranges.into_iter().map(spec).collect::<Vec<_>>()).ok()
+        })
+    }
+
+    fn inside(is_v6: bool, offset: u32) -> IpAddr {
+        if is_v6 {
+            let network = "fd00::".parse::<Ipv6Addr>().unwrap().to_bits();
+            return Ipv6Addr::from_bits(network + u128::from(offset)).into();
+        }
+        Ipv4Addr::from_bits((10 << 24) + offset).into()
+    }
+
+    proptest! {
+        #[test]
+        fn going_on_to_free_ones_is_walking_and_leaving_out_those_that_are_taken(
+            set in ranges(), last in proptest::option::of(0_u32..1300),
+            taken in proptest::collection::vec(0_u32..1200, 0..40), dense in any::<bool>(),
+        ) {
+            let addr = |offset| inside(set.is_ipv6(), offset);
+            let listed: Vec<IpAddr> = taken.into_iter().map(addr).collect();
+            let is_taken = |addr: IpAddr| listed.contains(&addr) != dense;
+            let last = last.map(addr);
+            let model: Vec<_> = set.candidates(last).filter(|(addr, _)| !is_taken(*addr)).collect();
+            let mut walk = set.candidates(last);
+            let mut walked = Vec::new();
+            let asked = |block: Block| {
+                let mut bitmap = Bitmap::default();
+                for offset in 0..=u8::MAX {
+                    bitmap.set(offset, is_taken(block.addr(offset)));
+                }
+                Ok::<_, std::convert::Infallible>(bitmap)
+            };
+            while let Some(found) = walk.next_free(asked).unwrap() {
+                walked.push(found);
+            }
+            prop_assert_eq!(walked, model);
+        }
     }
 
     #[test]

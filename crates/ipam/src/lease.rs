@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use cni_types::Attachment;
 
+use crate::blocks::{Bitmap, Block};
 use crate::store::StoreError;
 
 /// What separates container and interface in a lease file, on every system.
@@ -82,6 +83,12 @@ impl LeaseText {
         self.0.as_bytes()
     }
 
+    /// The text that the old form has: the container without the interface.
+    pub(crate) fn old_form(&self) -> &[u8] {
+        let text = self.0.split_once(SEPARATOR);
+        text.map_or(self.as_bytes(), |(container, _)| container.as_bytes())
+    }
+
     /// [`Lease::holding`] without making a [`Lease`]: a scan asks this of every file.
     pub(crate) fn holding(&self, content: &[u8]) -> Holding {
         let content = trim(content);
@@ -103,7 +110,7 @@ pub(crate) fn is_nobodys(content: &[u8]) -> bool {
 
 /// White space as the reference trims it, and the zeros that some filesystems leave in a file
 /// after a power loss.
-fn trim(content: &[u8]) -> &[u8] {
+pub(crate) fn trim(content: &[u8]) -> &[u8] {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | 0x0b);
     let start = content
         .iter()
@@ -116,15 +123,13 @@ fn trim(content: &[u8]) -> &[u8] {
     content.get(start..end).unwrap_or_default()
 }
 
-/// What the leases of a network look like from one attachment.
+/// What an attachment has of a network's addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// The attachment's addresses.
+    /// The attachment's addresses, sorted.
     pub own: Vec<IpAddr>,
-    /// The container's addresses in the old form, without an interface.
+    /// The container's addresses in the old form, without an interface, sorted.
     pub legacy: Vec<IpAddr>,
-    /// Every reserved address, sorted.
-    pub taken: Vec<IpAddr>,
 }
 
 impl Survey {
@@ -142,21 +147,28 @@ impl Survey {
             &self.own
         }
     }
-
-    /// Whether the address was reserved when the survey was made.
-    #[must_use]
-    pub fn is_taken(&self, addr: IpAddr) -> bool {
-        self.taken.binary_search(&addr).is_ok()
-    }
 }
 
 /// The leases of one network, locked for whoever has this. What the allocator needs, no more.
 pub trait Store {
-    /// Who holds what, from the attachment's point of view.
+    /// What the attachment holds.
     ///
     /// # Errors
     /// The leases cannot be read.
     fn survey(&mut self, attachment: &Attachment) -> Result<Survey, StoreError>;
+
+    /// Which addresses of a block are reserved, or were when the survey was made.
+    ///
+    /// # Errors
+    /// The leases cannot be read.
+    fn taken(&mut self, block: Block) -> Result<Bitmap, StoreError>;
+
+    /// Before an address is refused: makes sure that [`Self::taken`] tells what the leases
+    /// themselves say. `true` if it did not, so that it is worth another look.
+    ///
+    /// # Errors
+    /// The leases cannot be read.
+    fn recount(&mut self) -> Result<bool, StoreError>;
 
     /// The address that was reserved last in range set `set`.
     fn last_reserved(&mut self, set: usize) -> Option<IpAddr>;
@@ -195,6 +207,7 @@ mod tests {
     fn the_text_is_the_references_to_the_byte() {
         let text = LeaseText::of(&attachment("abc", "eth0"));
         assert_eq!(text.as_bytes(), b"abc\r\neth0");
+        assert_eq!(text.old_form(), b"abc");
     }
 
     #[test]
@@ -230,7 +243,6 @@ mod tests {
         let both = Survey {
             own: new.to_vec(),
             legacy: old.to_vec(),
-            taken: Vec::new(),
         };
         assert_eq!(both.to_release(), new);
         let survey = Survey {

@@ -7,11 +7,14 @@
 //!
 //! The other half is [`LeaseStore`]: leases as files, in the directory layout of the reference's
 //! `host-local` plugin and under the same lock, so that both can work on one directory at once.
+//! Where there are many, an index of them saves reading them all; the files stay what counts.
 //! [`lock_file`] is that lock for whoever else keeps files.
 
 mod addr;
 mod allocate;
+mod blocks;
 mod candidates;
+mod index;
 mod lease;
 mod memory;
 mod range;
@@ -19,6 +22,7 @@ mod store;
 
 pub use addr::{bits_of, predecessor, successor};
 pub use allocate::{AllocateError, AllocateFailure, Grant, SetError, allocate};
+pub use blocks::{Bitmap, Block};
 pub use candidates::Candidates;
 pub use lease::{Holding, Lease, Store, Survey};
 pub use memory::MemoryStore;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use cni_types::Attachment;
 
+use crate::blocks::{Bitmap, Block};
 use crate::lease::{Holding, Lease, Store, Survey};
 use crate::store::StoreError;
 
@@ -72,7 +73,6 @@ impl Store for MemoryStore {
         self.fallible("survey")?;
         let mut survey = Survey::default();
         for (addr, lease) in &self.leases {
-            survey.taken.push(*addr);
             match lease.holding(attachment) {
                 Holding::Attachment => survey.own.push(*addr),
                 Holding::Container => survey.legacy.push(*addr),
@@ -80,6 +80,19 @@ impl Store for MemoryStore {
             }
         }
         Ok(survey)
+    }
+
+    fn taken(&mut self, block: Block) -> Result<Bitmap, StoreError> {
+        let mut taken = Bitmap::default();
+        let inside = block.addr(0)..=block.addr(u8::MAX);
+        for addr in self.leases.range(inside).map(|(addr, _)| *addr) {
+            taken.set(Block::of(addr).1, true);
+        }
+        Ok(taken)
+    }
+
+    fn recount(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn last_reserved(&mut self, set: usize) -> Option<IpAddr> {

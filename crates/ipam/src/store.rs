@@ -17,6 +17,7 @@
 
 mod dir;
 mod error;
+mod index;
 mod lock;
 mod locked;
 mod write;
@@ -27,7 +28,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cni_types::NetworkName;
+use cni_types::{FastPaths, NetworkName};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
@@ -41,6 +42,7 @@ pub use locked::{LockedStore, Removed};
 pub struct LeaseStore {
     data_dir: PathBuf,
     dir: PathBuf,
+    index: Option<index::Policy>,
 }
 
 impl LeaseStore {
@@ -50,7 +52,16 @@ impl LeaseStore {
         Self {
             data_dir: data_dir.to_owned(),
             dir: data_dir.join(network.as_str()),
+            index: None,
         }
+    }
+
+    /// The same leases, with an index below `/run/tenon` where `fast_paths` says so, so that
+    /// operations on many take as long as on few. Without it all leases are read each time.
+    #[must_use]
+    pub fn with_fast_paths(mut self, fast_paths: FastPaths) -> Self {
+        self.index = index::Policy::of(fast_paths);
+        self
     }
 
     /// The network's directory.
@@ -118,7 +129,9 @@ impl LeaseStore {
             return Ok(None);
         };
         let lock = lock::acquire(&dir, deadline)?;
-        Ok(Some(LockedStore::new(dir, self.data_dir.clone(), lock)))
+        let index = index::Keeper::new(self.index.clone());
+        let data_dir = self.data_dir.clone();
+        Ok(Some(LockedStore::new(dir, data_dir, index, lock)))
     }
 }
 

@@ -87,7 +87,12 @@ impl Leases {
     pub(crate) fn of(request: &Request) -> Result<Self, ConfigError> {
         let deadline = request.deadline;
         let leases = Self::locate(&request.config, &request.network)?;
-        Ok(Self { deadline, ..leases })
+        let store = leases.store.with_fast_paths(request.env.fast_paths);
+        Ok(Self {
+            store,
+            deadline,
+            ..leases
+        })
     }
 
     /// Looks at `ipam.dataDir` and `ipam.lockTimeout` only.

@@ -125,13 +125,17 @@ impl LeaseDir {
     /// # Errors
     /// The file cannot be read.
     pub fn holding(&self, addr: IpAddr, attachment: &Attachment) -> Result<Holding, StoreError> {
+        self.holding_of(addr, &LeaseText::of(attachment))
+    }
+
+    pub(super) fn holding_of(&self, addr: IpAddr, text: &LeaseText) -> Result<Holding, StoreError> {
         let name = addr.to_string();
         let mut buffer = [0; LEASE_LIMIT];
         let content = self
             .read(name.as_str(), &mut buffer)
             .map_err(|errno| self.error("read lease", &name, errno))?;
         Ok(match content {
-            Content::File(bytes) => LeaseText::of(attachment).holding(bytes),
+            Content::File(bytes) => text.holding(bytes),
             Content::Foreign => Holding::Others,
             Content::Gone => Holding::Nobody,
         })
@@ -169,8 +173,8 @@ impl LeaseDir {
             |errno: Errno| StoreError::io("read directory", &self.path, io::Error::from(errno));
         // A descriptor of its own: the position is the descriptor's, and this one stays.
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut dir = Dir::openat(self.fd(), c".", flags, Mode::empty()).map_err(fail)?;
-        for entry in dir.iter() {
+        let dir = Dir::openat(self.fd(), c".", flags, Mode::empty()).map_err(fail)?;
+        for entry in dir {
             let entry = entry.map_err(fail)?;
             if let Some(addr) = parse_name(entry.file_name()) {
                 each(addr, entry.file_name(), entry.file_type())?;

@@ -1,3 +1,4 @@
+mod index;
 mod lock;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::allocate::allocate;
-use crate::lease::{Holding, Store};
+use crate::blocks::Block;
+use crate::lease::{Holding, Store, Survey};
 use crate::range::{RangeSet, RangeSpec};
 
 struct Fixture {
@@ -26,7 +28,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    fn of(data: TempDir) -> Self {
         let store = LeaseStore::new(&data.path().join("networks"), &"net".parse().unwrap());
         Self { data, store }
     }
@@ -70,6 +75,14 @@ fn attachment(container: &str, ifname: &str) -> Attachment {
         container_id: container.parse().unwrap(),
         ifname: ifname.parse().unwrap(),
     }
+}
+
+/// What is taken of 10.0.0.0/24.
+fn taken(locked: &mut LockedStore) -> Vec<IpAddr> {
+    let block = Block::of(addr("10.0.0.0")).0;
+    let taken = locked.taken(block).unwrap();
+    let offsets = (0..=u8::MAX).filter(|offset| taken.contains(*offset));
+    offsets.map(|offset| block.addr(offset)).collect()
 }
 
 #[test]
@@ -161,8 +174,11 @@ fn files_that_a_crash_left_empty_are_taken_over() {
     // As a requested address.
     assert!(fixture.locked().reserve(addr("10.0.0.2"), &me, 0).unwrap());
     // And as what a survey finds.
-    let survey = fixture.locked().survey(&attachment("b", "eth0")).unwrap();
-    assert_eq!(survey.taken, ["10.0.0.2", "10.0.0.4"].map(addr));
+    let mut locked = fixture.locked();
+    let survey = locked.survey(&attachment("b", "eth0")).unwrap();
+    assert_eq!(survey, Survey::default());
+    assert_eq!(taken(&mut locked), ["10.0.0.2", "10.0.0.4"].map(addr));
+    drop(locked);
     assert!(!fixture.file("10.0.0.3").exists());
     // Reading alone changes nothing, and does not count them.
     fixture.write("10.0.0.3", b"");
@@ -254,7 +270,7 @@ fn what_is_foreign_is_neither_followed_nor_waited_for_nor_removed() {
     let mut locked = fixture.locked();
     let foreign = ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"].map(addr);
     let survey = locked.survey(&me).unwrap();
-    assert_eq!(survey.taken, foreign);
+    assert_eq!(taken(&mut locked), foreign);
     assert_eq!(survey.held().count(), 0);
     for at in foreign {
         assert_eq!(locked.holding(at, &me).unwrap(), Holding::Others, "{at}");

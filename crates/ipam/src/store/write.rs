@@ -149,10 +149,11 @@ fn overwrite(dir: &LeaseDir, name: &str, text: &[u8]) -> bool {
     fits && write(&file, text).is_ok_and(|written| written == text.len())
 }
 
-/// Removes a name. That it is gone already is fine.
-pub(super) fn remove<P: ?Sized + nix::NixPath>(dir: &LeaseDir, name: &P) -> nix::Result<()> {
+/// Removes a name. That it is gone already is fine, and told by `false`.
+pub(super) fn remove<P: ?Sized + nix::NixPath>(dir: &LeaseDir, name: &P) -> nix::Result<bool> {
     match unlinkat(dir.fd(), name, UnlinkatFlags::NoRemoveDir) {
-        Err(Errno::ENOENT) => Ok(()),
-        result => result,
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
     }
 }
