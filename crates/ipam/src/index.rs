@@ -33,7 +33,7 @@ pub(crate) struct Unusable;
 
 /// A key and an address.
 const HOLDER: usize = 24;
-/// The number of a block, plus one, and its bitmap.
+/// Twice the number of a block, plus one, and its bitmap.
 const BLOCK: usize = 16 + Bitmap::SIZE;
 /// So many blocks in a row, 8192 addresses, are kept together: a walk reads one page for them.
 const NEIGHBOURS: u32 = 5;
@@ -62,8 +62,8 @@ fn address_of(record: &[u8; HOLDER], key: Key) -> Option<IpAddr> {
 }
 
 fn block_key(block: Block) -> [u8; 16] {
-    // Not 0, which is an empty slot's; a block's number has 121 bits.
-    (block.number() + 1).to_le_bytes()
+    // Odd, so that it is no empty slot; a block's number has 121 bits.
+    (block.number() << 1 | 1).to_le_bytes()
 }
 
 fn block_record(block: Block, bitmap: Bitmap) -> [u8; BLOCK] {

@@ -31,22 +31,46 @@ pub(super) struct Place {
     slot: usize,
 }
 
-/// Records of `RECORD` bytes each; one of zeros is an empty slot. What is left at the end of a page
-/// is less than a record, and its last byte tells that a record of this page is in a later one.
-/// It stays told when that record is gone.
+/// Records of `RECORD` bytes each; one that begins with eight zeros is an empty slot. What is left
+/// at the end of a page is less than a record, but enough for a [`Trailer`].
 #[derive(Debug)]
 pub(super) struct Table<'a, P, const RECORD: usize> {
     pages: &'a mut P,
     span: Span,
 }
 
+/// The last four bytes of a page.
+#[derive(Debug, Clone, Copy)]
+struct Trailer {
+    /// How many slots have ever been used; they are the first ones.
+    used: u16,
+    /// A record of this page is, or has been, in a later one.
+    overflown: u16,
+}
+
+impl Trailer {
+    fn of(page: &Page) -> Self {
+        let [.., a, b, c, d] = *page;
+        Self {
+            used: u16::from_le_bytes([a, b]),
+            overflown: u16::from_le_bytes([c, d]),
+        }
+    }
+
+    fn put(self, page: &mut Page) {
+        let [.., a, b, c, d] = page;
+        [*a, *b] = self.used.to_le_bytes();
+        [*c, *d] = self.overflown.to_le_bytes();
+    }
+}
+
 fn is_empty<const RECORD: usize>(record: &[u8; RECORD]) -> bool {
-    record.iter().all(|byte| *byte == 0)
+    record.first_chunk() == Some(&[0; 8])
 }
 
 impl<'a, P: Pages, const RECORD: usize> Table<'a, P, RECORD> {
     pub(super) fn new(pages: &'a mut P, span: Span) -> Self {
-        const { assert!(!PAGE.is_multiple_of(RECORD), "no byte is left at the end") };
+        const { assert!(PAGE % RECORD >= 4, "a page ends with a trailer") };
         Self { pages, span }
     }
 
@@ -67,11 +91,12 @@ impl<'a, P: Pages, const RECORD: usize> Table<'a, P, RECORD> {
     ) -> Result<Option<Place>, Unusable> {
         for page in self.chain(hash) {
             let bytes = self.pages.read(page)?;
-            let (records, end) = bytes.as_chunks();
-            if let Some(slot) = records.iter().position(&mut wanted) {
+            let trailer = Trailer::of(bytes);
+            let records = bytes.as_chunks().0.iter().take(trailer.used.into());
+            if let Some(slot) = records.into_iter().position(&mut wanted) {
                 return Ok(Some(Place { page, slot }));
             }
-            if end.last() == Some(&0) {
+            if trailer.overflown == 0 {
                 break;
             }
         }
@@ -80,14 +105,23 @@ impl<'a, P: Pages, const RECORD: usize> Table<'a, P, RECORD> {
 
     pub(super) fn insert(&mut self, hash: u64, record: &[u8; RECORD]) -> Result<(), Unusable> {
         for page in self.chain(hash) {
-            let (records, end) = self.pages.write(page)?.as_chunks_mut();
-            if let Some(slot) = records.iter_mut().find(|record| is_empty(record)) {
+            let bytes = self.pages.write(page)?;
+            let mut trailer = Trailer::of(bytes);
+            let records = bytes.as_chunks_mut().0;
+            let unused = usize::from(trailer.used);
+            let slot = if unused < records.len() {
+                trailer.used += 1;
+                records.get_mut(unused)
+            } else {
+                records.iter_mut().find(|record| is_empty(record))
+            };
+            if let Some(slot) = slot {
                 *slot = *record;
+                trailer.put(bytes);
                 return Ok(());
             }
-            if let Some(overflown) = end.last_mut() {
-                *overflown = 1;
-            }
+            trailer.overflown = 1;
+            trailer.put(bytes);
         }
         Err(Unusable)
     }
