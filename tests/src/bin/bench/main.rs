@@ -46,11 +46,34 @@ struct Settings {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=2000))]
     pairs: u16,
     /// Writes docs/benchmarks.md too; then all cases run
-    #[arg(long, conflicts_with = "cases")]
+    #[arg(long, conflicts_with_all = ["cases", "against"])]
     write: bool,
+    /// Compares with another build of ours, in the reference's place: before a change, and after
+    #[arg(long, value_name = "BIN_DIR")]
+    against: Option<PathBuf>,
     /// Below which directory leases are kept, on a file system as /var/lib/cni has it
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     data_dir: PathBuf,
+}
+
+impl Settings {
+    /// What ours are compared with.
+    fn reference(&self) -> Result<Suite> {
+        let Some(dir) = &self.against else {
+            return Ok(Suite::reference());
+        };
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("find the plugins in {}", dir.display()))?;
+        Ok(Suite::of("before", &dir))
+    }
+
+    /// Docker is no build of ours.
+    fn wants(&self, case: &Case) -> bool {
+        let named = self.cases.is_empty() || self.cases.iter().any(|name| name == case.name);
+        let possible = self.against.is_none() || !matches!(case.work, Work::Join);
+        named && possible
+    }
 }
 
 fn case_names() -> clap::builder::PossibleValuesParser {
@@ -78,7 +101,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(settings: &Settings) -> Result<Report> {
-    let (reference, ours) = (Suite::reference(), Suite::ours());
+    let (reference, ours) = (settings.reference()?, Suite::ours());
     let leases = tempfile::Builder::new()
         .prefix("tenon-bench-")
         .tempdir_in(&settings.data_dir)
@@ -91,12 +114,9 @@ fn measure(settings: &Settings) -> Result<Report> {
         leases: leases.path(),
         pairs: usize::from(settings.pairs),
     };
-    let wanted = |case: &&Case| {
-        settings.cases.is_empty() || settings.cases.iter().any(|name| name == case.name)
-    };
     let mut figures = Figures::default();
     let mut docker = None;
-    for case in CASES.iter().filter(wanted) {
+    for case in CASES.iter().filter(|case| settings.wants(case)) {
         let in_case = || format!("case {}", case.name);
         if let Work::Join = case.work {
             docker = Some(join::take(&sitting).with_context(in_case)?);
@@ -107,6 +127,10 @@ fn measure(settings: &Settings) -> Result<Report> {
         figures.connections.extend(found.connections);
     }
     Ok(Report {
+        compared: match settings.against {
+            Some(_) => ["before", "now"],
+            None => ["reference", "Tenon"],
+        },
         docker,
         machine,
         sizes: machine::sizes(reference.bin_dir(), ours.bin_dir())?,
@@ -138,5 +162,20 @@ mod tests {
         assert!(Settings::try_parse_from(["bench", "no-such-case"]).is_err());
         let some = Settings::try_parse_from(["bench", "ipmasq", "--pairs", "3"]).unwrap();
         assert_eq!((some.cases, some.pairs), (vec!["ipmasq".to_owned()], 3));
+    }
+
+    #[test]
+    fn another_build_is_never_the_pages_reference_nor_docker() {
+        assert!(Settings::try_parse_from(["bench", "--write", "--against", "/bin"]).is_err());
+        let against = Settings::try_parse_from(["bench", "--against", "/bin"]).unwrap();
+        assert_eq!(against.reference().unwrap().name(), "before");
+        let names = |settings: &Settings| {
+            let wanted = CASES.iter().filter(|case| settings.wants(case));
+            wanted.map(|case| case.name).collect::<Vec<_>>()
+        };
+        assert!(names(&against).contains(&"bridge"));
+        assert!(!names(&against).contains(&"cnm"));
+        let one = Settings::try_parse_from(["bench", "cnm"]).unwrap();
+        assert_eq!(names(&one), ["cnm"]);
     }
 }

@@ -11,6 +11,8 @@ use crate::trace::Cost;
 /// All that a sitting found out.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// What the tables call both sides.
+    pub(crate) compared: [&'static str; 2],
     pub(crate) machine: Machine,
     pub(crate) sizes: Vec<Size>,
     pub(crate) figures: Figures,
@@ -79,20 +81,25 @@ impl Report {
     }
 
     fn times(&self) -> String {
-        let head = ["operation", "reference, ms", "Tenon, ms"];
-        times(head, &self.figures.rows)
+        times(self.head("operation", "ms"), &self.figures.rows)
     }
 
     fn docker_times(&self) -> String {
         let docker = self.docker.as_ref();
         docker.map_or(String::new(), |docker| {
-            times(["operation", "Docker, ms", "cnm-shim, ms"], &docker.rows)
+            let head = ["operation", "Docker, ms", "cnm-shim, ms"];
+            times(head.map(str::to_owned), &docker.rows)
         })
     }
 
     fn connections(&self) -> String {
-        let head = ["through", "reference, µs", "Tenon, µs"];
-        times(head, &self.figures.connections)
+        times(self.head("through", "µs"), &self.figures.connections)
+    }
+
+    /// What a table's columns of times are called.
+    fn head(&self, what: &str, unit: &str) -> [String; 3] {
+        let [reference, ours] = self.compared.map(|name| format!("{name}, {unit}"));
+        [what.to_owned(), reference, ours]
     }
 
     fn work(&self) -> String {
@@ -121,8 +128,7 @@ impl Report {
     }
 
     fn sizes(&self) -> String {
-        let head = ["plugin", "reference, MiB", "Tenon, MiB"];
-        let mut table = vec![head.map(str::to_owned).to_vec()];
+        let mut table = vec![self.head("plugin", "MiB").to_vec()];
         table.extend(self.sizes.iter().map(|size| {
             let [reference, ours] = [size.reference, size.ours].map(|bytes| bytes / 1024);
             vec![
@@ -135,9 +141,9 @@ impl Report {
     }
 }
 
-fn times([what, reference, ours]: [&str; 3], rows: &[Row]) -> String {
-    let head = [what, reference, "p99", ours, "p99", "ratio (quartiles)"];
-    let mut table = vec![head.map(str::to_owned).to_vec()];
+fn times([what, reference, ours]: [String; 3], rows: &[Row]) -> String {
+    let [p99, ratio] = ["p99", "ratio (quartiles)"].map(str::to_owned);
+    let mut table = vec![vec![what, reference, p99.clone(), ours, p99, ratio]];
     table.extend(rows.iter().filter_map(time_cells));
     render(&table)
 }
@@ -270,6 +276,7 @@ mod tests {
             peak_kib,
         };
         Report {
+            compared: ["reference", "Tenon"],
             machine: Machine {
                 kernel: "6.1.0".into(),
                 processor: "Some CPU".into(),

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cni_testkit::Suite;
 
+/// Says whether our plugins take their fast paths: on, off, or where it pays.
+const FAST_PATHS: &str = "TENON_FAST_PATHS";
+
 /// Lets the kernel finish what it does about rules that are gone after their transaction has ended,
 /// so that none pays for the run before, which is the other's.
 #[expect(
@@ -31,11 +34,13 @@ pub(crate) struct Call {
 impl Call {
     /// `command` of a plugin of `suite`, which finds its delegates there.
     pub(crate) fn new(suite: &Suite, plugin: &str, command: &'static str, stdin: Vec<u8>) -> Self {
-        let variables = vec![
+        let mut variables: Vec<(_, OsString)> = vec![
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".into()),
             ("CNI_PATH", suite.bin_dir().into()),
             ("CNI_COMMAND", command.into()),
         ];
+        // So that the plain ways can be measured as well.
+        variables.extend(std::env::var_os(FAST_PATHS).map(|value| (FAST_PATHS, value)));
         let program = suite.bin_dir().join(plugin);
         Self {
             program,
