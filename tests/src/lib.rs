@@ -20,6 +20,7 @@ pub mod differences;
 pub mod dockerd;
 pub mod engine;
 pub mod firewalld;
+pub mod floor;
 pub mod http;
 pub mod image;
 pub mod jail;

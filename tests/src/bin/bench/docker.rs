@@ -253,18 +253,18 @@ impl Shim<'_> {
 
 impl Joins for Shim<'_> {
     fn join(&mut self) -> Result<Duration> {
-        let (elapsed, stdout) = self.call("ADD").timed()?;
+        let (took, stdout) = self.call("ADD").timed()?;
         let result: Value = serde_json::from_slice(&stdout).context("decode the result of ADD")?;
         let addresses = result.get("ips").and_then(Value::as_array);
         ensure!(addresses.is_some_and(|ips| ips.len() == 1), "{result}");
         self.result = Some(result);
-        Ok(elapsed)
+        Ok(took.answer)
     }
 
     fn leave(&mut self) -> Result<Duration> {
-        let (elapsed, _) = self.call("DEL").timed()?;
+        let (took, _) = self.call("DEL").timed()?;
         self.result = None;
-        Ok(elapsed)
+        Ok(took.answer)
     }
 
     fn is_joined(&self) -> bool {

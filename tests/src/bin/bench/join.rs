@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tenon_tests::cnm::driver::Driver;
 
+use crate::case::Case;
 use crate::docker::{Asked, Joins, Network, Node};
+use crate::pairs::{OURS, Operation, Pairs, Row};
 use crate::progress;
-use crate::sitting::{OURS, Pairs, Row, Sitting, milliseconds};
-
-/// What is done before the clock runs.
-const WARM_UP: usize = 3;
+use crate::run::Took;
+use crate::sitting::{Sitting, WARM_UP};
 
 /// A network, how Docker is asked, and what the tables call it.
 struct Work {
@@ -58,14 +58,13 @@ pub(crate) struct Joining {
 }
 
 /// Measures all of it.
-pub(crate) fn take(sitting: &Sitting<'_>) -> Result<Joining> {
-    progress("cnm: starting dockerd and a driver");
+pub(crate) fn take(sitting: &Sitting<'_>, case: &Case) -> Result<Joining> {
+    progress("    starting dockerd and a driver");
     let [_, ours] = sitting.suites;
     let node = Node::start(sitting.world, ours, sitting.leases)?;
     let mut rows = Vec::new();
     for work in &WORKS {
-        progress(&format!("cnm: {}, {} pairs", work.title, sitting.pairs));
-        rows.extend(measure(&node, work, sitting)?);
+        rows.extend(measure(&node, work, sitting, case)?);
     }
     Ok(Joining {
         version: node.docker_version(),
@@ -73,7 +72,7 @@ pub(crate) fn take(sitting: &Sitting<'_>) -> Result<Joining> {
     })
 }
 
-fn measure(node: &Node<'_>, work: &Work, sitting: &Sitting<'_>) -> Result<Vec<Row>> {
+fn measure(node: &Node<'_>, work: &Work, sitting: &Sitting<'_>, case: &Case) -> Result<Vec<Row>> {
     let mut docker = node.docker(work.network, work.asked);
     let mut shim = node.shim(work.network, sitting.leases);
     let mut sides: [&mut dyn Joins; 2] = [&mut docker, &mut shim];
@@ -83,18 +82,23 @@ fn measure(node: &Node<'_>, work: &Work, sitting: &Sitting<'_>) -> Result<Vec<Ro
         Taken::default().add(pair, node, &mut sides, Step::Leave)?;
     }
     let [joined, left] = &mut taken;
-    for pair in 0..sitting.pairs {
+    for pair in 0..sitting.pairs(case, work.title) {
         joined.add(pair, node, &mut sides, Step::Join)?;
         left.add(pair, node, &mut sides, Step::Leave)?;
     }
     let [joined, left] = taken;
+    let operation = |command, title| Operation {
+        case: case.name,
+        command,
+        title,
+    };
     let mut rows = vec![
-        joined.whole.row("ADD", work.title, None),
-        left.whole.row("DEL", work.title, None),
+        joined.whole.row(operation("ADD", work.title), None),
+        left.whole.row(operation("DEL", work.title), None),
     ];
     if let Some(title) = work.title_without {
-        rows.push(joined.without.row("ADD", title, None));
-        rows.push(left.without.row("DEL", title, None));
+        rows.push(joined.without.row(operation("ADD", title), None));
+        rows.push(left.without.row(operation("DEL", title), None));
     }
     Ok(rows)
 }
@@ -131,11 +135,11 @@ impl Taken {
             if let (Some(busy), Some(took)) = (busy.get_mut(side), took.get_mut(side)) {
                 (*busy, *took) = (at_work, elapsed);
             }
-            Ok(milliseconds(elapsed))
+            Ok(Took::just(elapsed))
         })?;
         self.without.add(pair, |side| {
             let of = |all: &[Duration; 2]| all.get(side).copied().unwrap_or_default();
-            Ok(milliseconds(of(&took).saturating_sub(of(&busy))))
+            Ok(Took::just(of(&took).saturating_sub(of(&busy))))
         })
     }
 }

@@ -1,31 +1,43 @@
 //! Compares our plugins with the reference's: the same work in private namespaces, in pairs of runs
 //! that alternate in one sitting. `scripts/bench` builds what it needs and runs it.
 
+mod attach;
 mod case;
 mod copies;
 mod docker;
+mod floor;
 mod join;
+mod leases;
 mod machine;
+mod orphans;
+mod pairs;
+mod plots;
 mod ports;
+mod publish;
 mod report;
+mod reserve;
+mod rules;
 mod run;
 mod side;
 mod sitting;
+mod start;
 mod stats;
 mod trace;
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use cni_testkit::{Suite, World};
 
 use crate::case::{CASES, Case, Work};
+use crate::floor::Programs;
+use crate::join::Joining;
 use crate::machine::Machine;
-use crate::report::Report;
-use crate::sitting::{Figures, Sitting};
+use crate::report::{README, Report};
+use crate::sitting::{Effort, Figures, Sitting};
 
 const PAGE: &str = "docs/benchmarks.md";
 
@@ -42,10 +54,16 @@ struct Settings {
     /// Which cases to run; all unless told
     #[arg(value_name = "CASE", value_parser = case_names())]
     cases: Vec<String>,
-    /// How many pairs of runs to take of each operation
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=2000))]
-    pairs: u16,
-    /// Writes docs/benchmarks.md too; then all cases run
+    /// Lists the cases and how many pairs of runs each takes
+    #[arg(long)]
+    list: bool,
+    /// How many pairs of runs to take of each operation, instead of what its case has
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    pairs: Option<u16>,
+    /// Takes few pairs, to see whether all works
+    #[arg(long, conflicts_with = "pairs")]
+    quick: bool,
+    /// Writes docs/benchmarks.md, its plots and the README's tables too; then all cases run
     #[arg(long, conflicts_with_all = ["cases", "against"])]
     write: bool,
     /// Compares with another build of ours, in the reference's place: before a change, and after
@@ -68,11 +86,25 @@ impl Settings {
         Ok(Suite::of("before", &dir))
     }
 
-    /// Docker is no build of ours.
+    /// What the tables call both sides.
+    fn compared(&self) -> [&'static str; 2] {
+        match self.against {
+            Some(_) => ["before", "now"],
+            None => ["reference", "Tenon"],
+        }
+    }
+
     fn wants(&self, case: &Case) -> bool {
         let named = self.cases.is_empty() || self.cases.iter().any(|name| name == case.name);
-        let possible = self.against.is_none() || !matches!(case.work, Work::Join);
-        named && possible
+        named && (self.against.is_none() || case.compares_builds())
+    }
+
+    fn effort(&self) -> Effort {
+        match self.pairs {
+            Some(pairs) => Effort::Exactly(pairs),
+            None if self.quick => Effort::Quick,
+            None => Effort::Usual,
+        }
     }
 }
 
@@ -83,8 +115,11 @@ fn case_names() -> clap::builder::PossibleValuesParser {
 
 fn main() -> Result<()> {
     let settings = Settings::parse();
+    if settings.list {
+        return Ok(std::io::stdout().write_all(list().as_bytes())?);
+    }
     // Leaving a world resets the working directory, as setns(2) does.
-    let page = std::path::absolute(PAGE)?;
+    let root = std::path::absolute(".")?;
     let report = measure(&settings)?;
     std::io::stdout().write_all(report.tables().as_bytes())?;
     if report.others() > QUIET {
@@ -94,49 +129,108 @@ fn main() -> Result<()> {
         ));
     }
     if settings.write {
-        fs::write(&page, report.page()).with_context(|| format!("write {PAGE}"))?;
-        progress(&format!("written: {PAGE}"));
+        write(&root, &report)?;
+    }
+    Ok(())
+}
+
+/// Name, pairs and meaning of each case.
+fn list() -> String {
+    let line = |case: &Case| format!("{:<20}{:>4}  {}\n", case.name, case.pairs, case.help());
+    CASES.iter().map(line).collect()
+}
+
+/// Writes what is in the repository.
+fn write(root: &Path, report: &Report) -> Result<()> {
+    let readme = root.join(README);
+    let text = fs::read_to_string(&readme).with_context(|| format!("read {README}"))?;
+    let plots = root.join(plots::DIRECTORY);
+    fs::create_dir_all(&plots).with_context(|| format!("make {}", plots::DIRECTORY))?;
+    let mut files = vec![
+        (root.join(PAGE), report.page()),
+        (readme, report::rewritten(&text, report)?),
+    ];
+    for (name, plot) in plots::drawn(&report.figures) {
+        files.push((plots.join(name), plot));
+    }
+    for (path, content) in files {
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        progress(&format!("written: {}", path.display()));
     }
     Ok(())
 }
 
 fn measure(settings: &Settings) -> Result<Report> {
     let (reference, ours) = (settings.reference()?, Suite::ours());
-    let leases = tempfile::Builder::new()
+    let scratch = tempfile::Builder::new()
         .prefix("tenon-bench-")
         .tempdir_in(&settings.data_dir)
         .with_context(|| format!("make a directory in {}", settings.data_dir.display()))?;
-    let machine = Machine::observe(reference.bin_dir(), leases.path())?;
+    let machine = Machine::observe(reference.bin_dir(), scratch.path())?;
+    let copies = [
+        copied(&reference, scratch.path())?,
+        copied(&ours, scratch.path())?,
+    ];
+    let programs = match settings.against {
+        Some(_) => None,
+        None => Some(Programs::prepare(scratch.path())?),
+    };
     let world = World::new();
     let sitting = Sitting {
         world: &world,
-        suites: [&reference, &ours],
-        leases: leases.path(),
-        pairs: usize::from(settings.pairs),
+        suites: copies.each_ref(),
+        leases: &scratch.path().join("leases"),
+        programs: programs.as_ref(),
+        effort: settings.effort(),
     };
-    let mut figures = Figures::default();
-    let mut docker = None;
-    for case in CASES.iter().filter(|case| settings.wants(case)) {
-        let in_case = || format!("case {}", case.name);
-        if let Work::Join = case.work {
-            docker = Some(join::take(&sitting).with_context(in_case)?);
-            continue;
-        }
-        let found = sitting.take(case).with_context(in_case)?;
-        figures.rows.extend(found.rows);
-        figures.connections.extend(found.connections);
-    }
+    let (figures, docker) = sit(settings, &sitting)?;
     Ok(Report {
-        compared: match settings.against {
-            Some(_) => ["before", "now"],
-            None => ["reference", "Tenon"],
-        },
+        compared: settings.compared(),
         docker,
         machine,
         sizes: machine::sizes(reference.bin_dir(), ours.bin_dir())?,
         figures,
-        pairs: settings.pairs,
     })
+}
+
+/// Runs the cases that are wanted.
+fn sit(settings: &Settings, sitting: &Sitting<'_>) -> Result<(Figures, Option<Joining>)> {
+    let cases: Vec<&Case> = CASES.iter().filter(|case| settings.wants(case)).collect();
+    let (mut figures, mut docker) = (Figures::default(), None);
+    for (index, case) in cases.iter().enumerate() {
+        let (number, all) = (index + 1, cases.len());
+        progress(&format!(
+            "{number} of {all}, {}: {}",
+            case.name,
+            case.help()
+        ));
+        let in_case = || format!("case {}", case.name);
+        fs::create_dir_all(sitting.leases).context("make a directory for leases")?;
+        if let Work::Join = case.work {
+            docker = Some(join::take(sitting, case).with_context(in_case)?);
+        } else {
+            figures.extend(sitting.take(case).with_context(in_case)?);
+        }
+        // A directory of many leases is not to be on the disk's mind during the next case.
+        fs::remove_dir_all(sitting.leases).context("remove the leases")?;
+    }
+    Ok((figures, docker))
+}
+
+/// The plugins of a suite in a directory of their own below `scratch`, so that those of both suites
+/// are in the page cache in the same way, and nobody replaces them meanwhile.
+fn copied(suite: &Suite, scratch: &Path) -> Result<Suite> {
+    let directory = scratch.join(format!("{}-plugins", suite.name()));
+    fs::create_dir(&directory).context("make a directory for plugins")?;
+    for file in fs::read_dir(suite.bin_dir()).context("list plugins")? {
+        let file = file?;
+        let copy = directory.join(file.file_name());
+        if file.path().is_file() {
+            fs::copy(file.path(), &copy).with_context(|| format!("make {}", copy.display()))?;
+        }
+    }
+    leases::written(&directory)?;
+    Ok(Suite::of(suite.name(), &directory))
 }
 
 /// A line for whoever waits.
@@ -160,8 +254,12 @@ mod tests {
         assert!(Settings::try_parse_from(["bench", "--write", "ipmasq"]).is_err());
         assert!(Settings::try_parse_from(["bench", "--pairs", "0"]).is_err());
         assert!(Settings::try_parse_from(["bench", "no-such-case"]).is_err());
+        assert!(Settings::try_parse_from(["bench", "--quick", "--pairs", "9"]).is_err());
         let some = Settings::try_parse_from(["bench", "ipmasq", "--pairs", "3"]).unwrap();
-        assert_eq!((some.cases, some.pairs), (vec!["ipmasq".to_owned()], 3));
+        assert_eq!(some.cases, ["ipmasq"]);
+        assert_eq!(some.effort(), Effort::Exactly(3));
+        let quick = Settings::try_parse_from(["bench", "--quick"]).unwrap();
+        assert_eq!(quick.effort(), Effort::Quick);
     }
 
     #[test]
@@ -177,5 +275,14 @@ mod tests {
         assert!(!names(&against).contains(&"cnm"));
         let one = Settings::try_parse_from(["bench", "cnm"]).unwrap();
         assert_eq!(names(&one), ["cnm"]);
+    }
+
+    #[test]
+    fn the_list_has_a_line_for_each_case() {
+        let lines = list();
+        assert_eq!(lines.lines().count(), CASES.len());
+        assert!(
+            lines.contains("ports-5000            20  ADD and DEL of portmap, the 5,000th port")
+        );
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::case::{VERSION, mapping};
 use crate::copies::{Published, copies};
-use crate::run::{Call, settle};
+use crate::run::{Call, Took, settle};
 use crate::side::call;
 use crate::trace::{Cost, traced};
 
@@ -55,13 +55,13 @@ impl<'a> PortSide<'a> {
     }
 
     /// ADD of the last port.
-    pub(crate) fn add(&self) -> Result<Duration> {
+    pub(crate) fn add(&self) -> Result<Took> {
         settle();
         self.run("ADD", self.ports, Call::timed)
     }
 
     /// DEL of the last port.
-    pub(crate) fn del(&self) -> Result<Duration> {
+    pub(crate) fn del(&self) -> Result<Took> {
         settle();
         self.run("DEL", self.ports, Call::timed)
     }
@@ -91,7 +91,7 @@ impl<'a> PortSide<'a> {
     }
 
     /// Connects to the last port `count` times, one after the other; the mean time of that.
-    pub(crate) fn connect(&mut self, count: u32) -> Result<Duration> {
+    pub(crate) fn connect(&mut self, count: u32) -> Result<Took> {
         let to = SocketAddr::from((HOST, BEFORE_PORTS + self.ports));
         let time = self.client.run(|| {
             let mut time = Duration::ZERO;
@@ -105,7 +105,7 @@ impl<'a> PortSide<'a> {
             }
             Ok::<_, anyhow::Error>(time)
         })?;
-        time.checked_div(count).context("no connections")
+        Took::just(time).each(count)
     }
 
     fn publish_others(&self) -> Result<()> {

@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cni_testkit::{Netns, Suite, World};
 use serde_json::{Value, json};
 
 use crate::case::{Network, merged};
-use crate::run::{Call, settle};
+use crate::leases::{found, written};
+use crate::rules;
+use crate::run::{Call, Took, settle, together};
 use crate::trace::{Cost, traced};
 
 /// The port that the first container publishes.
@@ -45,39 +47,74 @@ impl<'a> Side<'a> {
     ) -> Result<Self> {
         let name = suite.name();
         let data_dir = leases.join(name);
-        if data_dir.exists() {
-            fs::remove_dir_all(&data_dir).context("clear the leases of the case before")?;
-        }
-        fs::create_dir_all(&data_dir).context("make the directory of leases")?;
+        empty(&data_dir)?;
         let container = |index| Container {
             netns: world.container(&format!("{name}-{index}")),
             result: None,
         };
+        let host = world.container(&format!("{name}-host"));
+        if network.foreign_rules > 0 {
+            rules::load(&host, network.foreign_rules)?;
+        }
         Ok(Self {
             suite,
             network,
-            host: world.container(&format!("{name}-host")),
+            host,
             containers: (0..count).map(container).collect(),
             data_dir,
         })
     }
 
     /// ADD for one container: the time that the plugins of its chain took.
-    pub(crate) fn add(&mut self, index: usize) -> Result<Duration> {
+    pub(crate) fn add(&mut self, index: usize) -> Result<Took> {
         self.settle();
-        let times = self.add_by(index, Call::timed)?;
-        Ok(times.iter().sum())
+        let runs = self.add_by(index, Call::timed)?;
+        Ok(runs.into_iter().sum())
     }
 
     /// DEL for one container.
-    pub(crate) fn del(&mut self, index: usize) -> Result<Duration> {
+    pub(crate) fn del(&mut self, index: usize) -> Result<Took> {
         self.settle();
-        let times = self.del_by(index, Call::timed)?;
-        Ok(times.iter().sum())
+        let runs = self.del_by(index, Call::timed)?;
+        Ok(runs.into_iter().sum())
+    }
+
+    /// ADD for many containers at once, of a network with one plugin.
+    pub(crate) fn add_together(&mut self, indices: Range<usize>) -> Result<Took> {
+        let calls = self.calls("ADD", indices.clone())?;
+        self.settle();
+        let (took, outputs) = self.host.run(|| together(&calls))?;
+        for (index, stdout) in indices.zip(outputs) {
+            let result = decode(&stdout, self.network.subnets.len())?;
+            if let Some(container) = self.containers.get_mut(index) {
+                container.result = Some(result);
+            }
+        }
+        Ok(took)
+    }
+
+    /// DEL for many containers at once.
+    pub(crate) fn del_together(&mut self, indices: Range<usize>) -> Result<Took> {
+        let calls = self.calls("DEL", indices)?;
+        self.settle();
+        let (took, _) = self.host.run(|| together(&calls))?;
+        Ok(took)
+    }
+
+    fn calls(&self, command: &'static str, indices: Range<usize>) -> Result<Vec<Call>> {
+        let call_of = |index| {
+            let container = self.containers.get(index).context("no such container")?;
+            let confs = self.network.confs(&self.data_dir, port(index)?);
+            let conf = confs.into_iter().next().context("no plugin")?;
+            let result = container.result.clone().filter(|_| command != "ADD");
+            let whose = (index, &container.netns);
+            Ok(call(self.suite, command, whose, (conf, &result)))
+        };
+        indices.map(call_of).collect()
     }
 
     fn settle(&self) {
-        if self.network.is_chain() {
+        if self.network.has_rules() {
             settle();
         }
     }
@@ -92,7 +129,7 @@ impl<'a> Side<'a> {
     /// Makes sure that the plugins did the work: `count` containers are attached.
     pub(crate) fn expect_attached(&self, count: usize) -> Result<()> {
         let wanted = count * self.network.subnets.len();
-        let leases = leases(&self.data_dir)?;
+        let leases = found(&self.data_dir)?;
         let (name, found) = (self.suite.name(), leases.len());
         ensure!(found == wanted, "{name} has {found} leases, not {wanted}");
         if self.network.has_links() {
@@ -197,14 +234,19 @@ fn decode(stdout: &[u8], wanted: usize) -> Result<Value> {
     Ok(result)
 }
 
-/// The addresses that files are named after in the directories of networks.
-fn leases(data_dir: &Path) -> Result<Vec<IpAddr>> {
-    let mut addresses = Vec::new();
-    for network in fs::read_dir(data_dir)? {
-        for file in fs::read_dir(network?.path())? {
-            let name = file?.file_name();
-            addresses.extend(name.to_str().and_then(|name| name.parse::<IpAddr>().ok()));
-        }
+/// The address that a plugin has given away.
+pub(crate) fn address(result: &Value) -> Result<IpAddr> {
+    let text = result.pointer("/ips/0/address").and_then(Value::as_str);
+    let text = text.with_context(|| format!("no address: {result}"))?;
+    let (address, _prefix) = text.split_once('/').context("no prefix")?;
+    address.parse().context("decode the address")
+}
+
+/// Makes an empty directory of leases.
+pub(crate) fn empty(data_dir: &Path) -> Result<()> {
+    if data_dir.exists() {
+        fs::remove_dir_all(data_dir).context("clear the leases of the case before")?;
     }
-    Ok(addresses)
+    fs::create_dir_all(data_dir).context("make the directory of leases")?;
+    written(data_dir)
 }

@@ -1,6 +1,6 @@
 //! What one operation costs besides time, counted by ptrace(2): the traced run is never a timed one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::iter::Sum;
@@ -25,6 +25,8 @@ pub(crate) struct Cost {
     pub(crate) threads: u32,
     /// System calls of all processes.
     pub(crate) syscalls: u32,
+    /// Page faults of all processes that needed no disk.
+    pub(crate) faults: u64,
     /// The largest resident memory that any process had, in KiB.
     pub(crate) peak_kib: u64,
 }
@@ -36,6 +38,7 @@ impl Sum for Cost {
             processes: all.processes + one.processes,
             threads: all.threads + one.threads,
             syscalls: all.syscalls + one.syscalls,
+            faults: all.faults + one.faults,
             peak_kib: all.peak_kib.max(one.peak_kib),
         })
     }
@@ -65,6 +68,10 @@ struct Tracer {
     plugin: Pid,
     /// Whose first stop was seen. That stop is the tracer's own doing.
     known: BTreeSet<Pid>,
+    /// How many page faults each process had when a thread of it ended.
+    faults: BTreeMap<Pid, u64>,
+    /// Those that the plugin's process had while it still was ours.
+    faults_before: u64,
     cost: Cost,
     success: bool,
 }
@@ -78,6 +85,8 @@ impl Tracer {
         Self {
             plugin,
             known: BTreeSet::new(),
+            faults: BTreeMap::new(),
+            faults_before: 0,
             cost,
             success: false,
         }
@@ -89,7 +98,7 @@ impl Tracer {
         loop {
             let status = match waitpid(None, Some(flags)) {
                 Ok(status) => status,
-                Err(Errno::ECHILD) => return Ok((self.cost, self.success)),
+                Err(Errno::ECHILD) => break,
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error).context("wait for what is traced"),
             };
@@ -97,6 +106,9 @@ impl Tracer {
                 resume(pid, signal)?;
             }
         }
+        let faults: u64 = self.faults.values().sum();
+        self.cost.faults = faults.saturating_sub(self.faults_before);
+        Ok((self.cost, self.success))
     }
 
     /// Counts what happened; tells who has to go on, and with which signal.
@@ -132,18 +144,49 @@ impl Tracer {
         }
     }
 
+    /// The last thread that ends tells them all.
+    fn note_faults(&mut self, pid: Pid, status: &str) {
+        let process = number(status, "Tgid:").and_then(|id| i32::try_from(id).ok());
+        let process = process.map_or(pid, Pid::from_raw);
+        let faults = self.faults.entry(process).or_insert(0);
+        *faults = (*faults).max(faults_of(process).unwrap_or(0));
+    }
+
     fn note_event(&mut self, pid: Pid, event: i32) {
         match event {
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => self.cost.processes += 1,
             libc::PTRACE_EVENT_CLONE => self.cost.threads += 1,
+            libc::PTRACE_EVENT_EXEC if pid == self.plugin => {
+                self.faults_before = faults_of(pid).unwrap_or(0);
+            }
             // It still has its memory here. wait4(2)'s ru_maxrss would not do: it starts with what
             // the process had before exec(2), which is ours.
             libc::PTRACE_EVENT_EXIT => {
-                self.cost.peak_kib = self.cost.peak_kib.max(peak_of(pid).unwrap_or(0));
+                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                let peak = number(&status, "VmHWM:").unwrap_or(0);
+                self.cost.peak_kib = self.cost.peak_kib.max(peak);
+                self.note_faults(pid, &status);
             }
             _ => {}
         }
     }
+}
+
+/// Minor page faults of a process, all of its threads together: `proc_pid_stat(5)`.
+fn faults_of(pid: Pid) -> Option<u64> {
+    minor_faults(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The tenth field, which is the eighth behind the name.
+fn minor_faults(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(") ")?;
+    behind_name.split(' ').nth(7)?.parse().ok()
+}
+
+/// The number in a line of `proc_pid_status(5)`.
+fn number(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn options() -> Options {
@@ -164,11 +207,22 @@ fn resume(pid: Pid, signal: Option<Signal>) -> Result<()> {
     }
 }
 
-/// `VmHWM` of a process, in KiB.
-fn peak_of(pid: Pid) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_behind_any_name() {
+        let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 345 6 7 8 9 10";
+        assert_eq!(minor_faults(stat), Some(345));
+        assert_eq!(minor_faults("12 (a"), None);
+    }
+
+    #[test]
+    fn a_status_has_a_number_behind_its_key() {
+        let status = "Name:\tsh\nTgid:\t12\nVmHWM:\t    1536 kB\n";
+        assert_eq!(number(status, "VmHWM:"), Some(1536));
+        assert_eq!(number(status, "Tgid:"), Some(12));
+        assert_eq!(number(status, "Pid:"), None);
+    }
 }

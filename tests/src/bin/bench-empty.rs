@@ -1,0 +1,3 @@
+//! Nothing: what it costs to start and end a program at all. `scripts/bench` measures it.
+
+fn main() {}
