@@ -14,6 +14,9 @@ const ALL: u32 = 65_533;
 /// Where the ids of containers begin that nobody attaches.
 const FOREIGN: u64 = 1 << 32;
 
+/// How many files are removed at once.
+const AT_ONCE: usize = 16;
+
 /// How many leases there are before anything is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filled {
@@ -69,6 +72,28 @@ pub(crate) fn written(directory: &Path) -> Result<()> {
     syncfs(&file).context("wait for the disk")
 }
 
+/// Removes a directory of directories of leases, whether it is there or not; many at once, since a file
+/// system that tells its disk about each freed block (`discard`) waits for that.
+pub(crate) fn remove(data_dir: &Path) -> Result<()> {
+    if !data_dir.exists() {
+        return Ok(());
+    }
+    let mut files = Vec::new();
+    for network in fs::read_dir(data_dir).context("list networks")? {
+        for file in fs::read_dir(network?.path()).context("list leases")? {
+            files.push(file?.path());
+        }
+    }
+    let share = files.len().div_ceil(AT_ONCE).max(1);
+    std::thread::scope(|scope| {
+        for files in files.chunks(share) {
+            // What stays is removed, or complained about, below.
+            scope.spawn(|| files.iter().for_each(|file| drop(fs::remove_file(file))));
+        }
+    });
+    fs::remove_dir_all(data_dir).context("remove the leases")
+}
+
 /// Changes the directory of a network without changing a lease, as other programs do now and then.
 pub(crate) fn touch(directory: &Path) -> Result<()> {
     let file = directory.join("somebody-elses");
@@ -122,5 +147,9 @@ mod tests {
         assert_eq!(read("last_reserved_ip.0"), "10.88.0.3");
         touch(&network).unwrap();
         assert_eq!(found(dir.path()).unwrap().len(), 2);
+        let data_dir = dir.path().to_owned();
+        remove(&data_dir).unwrap();
+        assert!(!data_dir.exists());
+        remove(&data_dir).unwrap();
     }
 }

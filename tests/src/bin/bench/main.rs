@@ -211,8 +211,10 @@ fn sit(settings: &Settings, sitting: &Sitting<'_>) -> Result<(Figures, Option<Jo
         } else {
             figures.extend(sitting.take(case).with_context(in_case)?);
         }
-        // A directory of many leases is not to be on the disk's mind during the next case.
-        fs::remove_dir_all(sitting.leases).context("remove the leases")?;
+        // They are not to be on the disk's mind during the next case.
+        for suite in sitting.suites {
+            leases::remove(&sitting.leases.join(suite.name()))?;
+        }
     }
     Ok((figures, docker))
 }

@@ -11,7 +11,7 @@ use cni_testkit::{Netns, Suite, World};
 use serde_json::{Value, json};
 
 use crate::case::{Network, merged};
-use crate::leases::{found, written};
+use crate::leases::{self, found, written};
 use crate::rules;
 use crate::run::{Call, Took, settle, together};
 use crate::trace::{Cost, traced};
@@ -244,9 +244,7 @@ pub(crate) fn address(result: &Value) -> Result<IpAddr> {
 
 /// Makes an empty directory of leases.
 pub(crate) fn empty(data_dir: &Path) -> Result<()> {
-    if data_dir.exists() {
-        fs::remove_dir_all(data_dir).context("clear the leases of the case before")?;
-    }
+    leases::remove(data_dir)?;
     fs::create_dir_all(data_dir).context("make the directory of leases")?;
     written(data_dir)
 }

@@ -10,8 +10,8 @@ pub(super) struct Bar {
     pub(super) mark: Option<f64>,
 }
 
-const WIDTH: f64 = 720.0;
-const LEFT: f64 = 300.0;
+const WIDTH: f64 = 780.0;
+const LEFT: f64 = 360.0;
 const RIGHT: f64 = WIDTH - 64.0;
 const TOP: f64 = 44.0;
 const STEP: f64 = 18.0;
@@ -73,10 +73,10 @@ mod tests {
         let svg = draw("ratios", &bars);
         // Two decades are 356 pixels.
         assert!(
-            svg.contains(r#"class="ours" x="300.0" y="44.0" width="178.0""#),
+            svg.contains(r#"class="ours" x="360.0" y="44.0" width="178.0""#),
             "{svg}"
         );
-        assert!(svg.contains(r#"class="ink" x="299.0" y="41.0""#), "{svg}");
+        assert!(svg.contains(r#"class="ink" x="359.0" y="41.0""#), "{svg}");
         assert!(svg.contains(">0.012</text>"), "{svg}");
         assert_eq!(svg.matches(r#"class="ink""#).count(), 1);
     }

@@ -23,7 +23,7 @@ pub(super) struct Line {
 }
 
 const WIDTH: f64 = 720.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 80.0;
 const RIGHT: f64 = WIDTH - 24.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 320.0;
@@ -39,11 +39,11 @@ pub(super) fn draw(plot: &Lines) -> String {
     let height = legend + STEP * f64::from(u32::try_from(rows).unwrap_or(0));
     let mut drawing = Drawing::new(&plot.title, WIDTH, height);
     drawing.text((LEFT, 20.0), Anchor::Start, &plot.title);
-    let across = plot.ticks.iter().map(|(value, _)| *value);
-    let mut across = Axis::around(across.clone(), (LEFT, RIGHT)).tight(across);
-    across.pixels = (LEFT + 20.0, RIGHT - 20.0);
-    let times = plot.all.iter().flat_map(|line| &line.points);
-    let up = Axis::around(times.map(|(_, time)| *time), (BOTTOM, TOP));
+    let points = plot.all.iter().flat_map(|line| &line.points);
+    let ticks = plot.ticks.iter().map(|(value, _)| *value);
+    let across = ticks.chain(points.clone().map(|(value, _)| *value));
+    let across = Axis::between(across, (LEFT + 20.0, RIGHT - 20.0));
+    let up = Axis::around(points.map(|(_, time)| *time), (BOTTOM, TOP));
     grid(&mut drawing, plot, across, up);
     for line in &plot.all {
         let points: Vec<(f64, f64)> = line
@@ -79,18 +79,6 @@ fn grid(drawing: &mut Drawing, plot: &Lines, across: Axis, up: Axis) {
     drawing.text((middle, BOTTOM + 32.0), Anchor::Middle, plot.across);
 }
 
-impl Axis {
-    /// From the least value to the largest.
-    fn tight(mut self, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let least = values.clone().fold(f64::INFINITY, f64::min);
-        let most = values.fold(0.0, f64::max);
-        if least < most {
-            self.decades = (least.log10(), most.log10());
-        }
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,8 +109,8 @@ mod tests {
     fn lines_go_where_their_values_are() {
         let svg = draw(&plot());
         // From the lower left corner to the upper right one, and across the middle.
-        assert!(svg.contains(r#"points="84.0,320.0 676.0,44.0""#), "{svg}");
-        assert!(svg.contains(r#"points="84.0,182.0 676.0,182.0""#), "{svg}");
+        assert!(svg.contains(r#"points="100.0,320.0 676.0,44.0""#), "{svg}");
+        assert!(svg.contains(r#"points="100.0,182.0 676.0,182.0""#), "{svg}");
     }
 
     #[test]

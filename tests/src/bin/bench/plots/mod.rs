@@ -56,7 +56,7 @@ fn ratios(figures: &Figures) -> String {
 fn leases(figures: &Figures) -> Lines {
     let count = |row: &Row| match work(row)? {
         Work::Reserve(Filled::Leases(0)) => Some(NONE),
-        Work::Reserve(filled) => Some(f64::from(filled.count())),
+        Work::Reserve(Filled::Leases(count)) => Some(f64::from(*count)),
         _ => None,
     };
     let kinds = [
@@ -66,7 +66,7 @@ fn leases(figures: &Figures) -> Lines {
     ];
     let named = |value: f64, text: &str| (value, text.to_owned());
     Lines {
-        title: "host-local: time against the number of leases, to the last of a /16".to_owned(),
+        title: "host-local: time against the number of leases".to_owned(),
         across: "leases",
         ticks: vec![
             named(NONE, "0"),

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 pub(super) enum Colour {
     Reference,
     Ours,
-    /// Of axes.
+    /// Of axes' lines.
     Faint,
-    /// Of marks and text.
+    /// Of marks, and of text.
     Ink,
 }
 
@@ -30,13 +30,13 @@ pub(super) enum Anchor {
     End,
 }
 
+/// Classes are colours, elements say what is painted with theirs.
 const STYLE: &str = "\
-.paper{fill:#fff}.ink{fill:#1f2328;stroke:#1f2328}.faint{fill:#59636e;stroke:#d1d9e0}\
-.reference{fill:#bc4c00;stroke:#bc4c00}.ours{fill:#0969da;stroke:#0969da}\
-text{fill:#1f2328;stroke:none}polyline,line{fill:none}rect{stroke:none}\
-@media(prefers-color-scheme:dark){.paper{fill:#0d1117}.ink{fill:#e6edf3;stroke:#e6edf3}\
-.faint{fill:#9198a1;stroke:#3d444d}.reference{fill:#f0883e;stroke:#f0883e}\
-.ours{fill:#58a6ff;stroke:#58a6ff}text{fill:#e6edf3}}";
+rect{fill:currentColor}line,polyline{fill:none;stroke:currentColor}text{fill:currentColor}\
+svg,.ink{color:#1f2328}.paper{color:#fff}.faint{color:#d1d9e0}\
+.reference{color:#bc4c00}.ours{color:#0969da}\
+@media(prefers-color-scheme:dark){svg,.ink{color:#e6edf3}.paper{color:#0d1117}\
+.faint{color:#3d444d}.reference{color:#f0883e}.ours{color:#58a6ff}}";
 
 /// A drawing, from its upper left corner, in pixels.
 #[derive(Debug)]
@@ -156,11 +156,20 @@ pub(super) struct Axis {
 impl Axis {
     /// From one pixel to another, with all of the values between two whole powers of ten.
     pub(super) fn around(values: impl Iterator<Item = f64> + Clone, pixels: (f64, f64)) -> Self {
+        let (lower, upper) = Self::between(values, pixels).decades;
+        let lower = lower.floor();
+        let decades = (lower, upper.ceil().max(lower + 1.0));
+        Self { decades, pixels }
+    }
+
+    /// From one pixel to another, with the least and the largest of the values there.
+    pub(super) fn between(values: impl Iterator<Item = f64> + Clone, pixels: (f64, f64)) -> Self {
         let least = values.clone().fold(f64::INFINITY, f64::min);
         let most = values.fold(0.0, f64::max);
-        let decades = if least.is_finite() && least > 0.0 {
-            let lower = least.log10().floor();
-            (lower, most.log10().ceil().max(lower + 1.0))
+        let decades = if 0.0 < least && least < most {
+            (least.log10(), most.log10())
+        } else if 0.0 < most {
+            (most.log10(), most.log10() + 1.0)
         } else {
             (0.0, 1.0)
         };
