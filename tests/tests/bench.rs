@@ -65,7 +65,7 @@ fn leases_crowds_and_the_floor_have_all_figures_too() {
     }
     for part in [
         "a container's link, address and route, in a process that runs already",
-        "the same as a process of its own",
+        "the same as a process of its own, in Rust",
         "an empty program in Rust",
     ] {
         assert_eq!(rows(&stdout, part)[0][3], "2", "runs of {part}");

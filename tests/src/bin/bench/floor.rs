@@ -26,14 +26,22 @@ const CONTAINERS: Ipv4Addr = Ipv4Addr::new(10, 88, 1, 0);
 /// So are the indices of links on the host, where nobody else's are.
 const LINKS: u32 = 2_000_000;
 
+/// How many starts of each empty program tell which one is the fastest.
+const TRIALS: usize = 40;
+
 /// The programs to compare with.
 #[derive(Debug)]
 pub(crate) struct Programs {
     floor: PathBuf,
-    /// The yardstick: an empty `main` in the language of the plugins, built as they are.
-    empty: PathBuf,
-    /// For comparison, where there is a C compiler.
-    empty_c: Option<PathBuf>,
+    /// In various languages; the fastest one, which is the yardstick, comes first.
+    empty: Vec<Empty>,
+}
+
+/// A program that does nothing.
+#[derive(Debug)]
+struct Empty {
+    title: &'static str,
+    program: PathBuf,
 }
 
 /// Something that the floor consists of.
@@ -45,7 +53,8 @@ pub(crate) struct Part {
 }
 
 impl Programs {
-    /// Copies what was built beside this program into `directory`, where the plugins' copies are.
+    /// Copies what was built beside this program into `directory`, where the plugins' copies are, and
+    /// compiles what there are compilers for.
     pub(crate) fn prepare(directory: &Path) -> Result<Self> {
         let built = std::env::current_exe().context("find this program")?;
         let copy = |name: &str| {
@@ -53,23 +62,36 @@ impl Programs {
             fs::copy(built.with_file_name(name), &copy).with_context(|| format!("copy {name}"))?;
             Ok::<_, anyhow::Error>(copy)
         };
+        let in_c = [
+            ("cc", "an empty program in C"),
+            ("musl-gcc", "an empty program in C, with musl"),
+        ];
+        let mut empty = vec![Empty {
+            title: "an empty program in Rust",
+            program: copy("bench-empty")?,
+        }];
+        empty.extend(in_c.into_iter().filter_map(|(compiler, title)| {
+            let program = compile_empty(compiler, directory)?;
+            Some(Empty { title, program })
+        }));
         Ok(Self {
             floor: copy("bench-floor")?,
-            empty: copy("bench-empty")?,
-            empty_c: compile_empty(directory),
+            empty: fastest_first(empty)?,
         })
     }
 
-    /// The program that does nothing.
-    pub(crate) fn empty(&self) -> Call {
-        Call::of_program(&self.empty)
+    /// The program that does nothing and starts fastest.
+    pub(crate) fn empty(&self) -> Result<Call> {
+        let fastest = self.empty.first().context("no empty program")?;
+        Ok(Call::of_program(&fastest.program))
     }
 }
 
-/// None without a compiler, or without a C library to link statically.
-fn compile_empty(directory: &Path) -> Option<PathBuf> {
-    let (linked, copy) = (directory.join("linked"), directory.join("empty-c"));
-    let mut cc = Command::new("cc")
+/// None without that compiler, or without a C library to link statically.
+fn compile_empty(compiler: &str, directory: &Path) -> Option<PathBuf> {
+    let linked = directory.join("linked");
+    let copy = directory.join(format!("empty-by-{compiler}"));
+    let mut running = Command::new(compiler)
         .args(["-x", "c", "-", "-O2", "-static", "-s", "-o"])
         .arg(&linked)
         .stdin(Stdio::piped())
@@ -77,10 +99,29 @@ fn compile_empty(directory: &Path) -> Option<PathBuf> {
         .spawn()
         .ok()?;
     let source = b"int main(void) { return 0; }\n";
-    cc.stdin.take()?.write_all(source).ok()?;
-    let compiled = cc.wait().ok()?.success();
+    running.stdin.take()?.write_all(source).ok()?;
+    let succeeded = running.wait().ok()?.success();
     // A copy like the others: a linker's output has its pages in smaller pieces.
-    (compiled && fs::copy(&linked, &copy).is_ok()).then_some(copy)
+    (succeeded && fs::copy(&linked, &copy).is_ok()).then_some(copy)
+}
+
+/// By turns, so that all meet the same machine.
+fn fastest_first(programs: Vec<Empty>) -> Result<Vec<Empty>> {
+    let mut tried: Vec<(Empty, Vec<Duration>)> = programs
+        .into_iter()
+        .map(|program| (program, Vec::new()))
+        .collect();
+    for _trial in 0..TRIALS {
+        for (empty, times) in &mut tried {
+            let (took, _) = Call::of_program(&empty.program).timed()?;
+            times.push(took.answer);
+        }
+    }
+    for (_, times) in &mut tried {
+        times.sort();
+    }
+    tried.sort_by_key(|(_, times)| times.get(TRIALS / 2).copied());
+    Ok(tried.into_iter().map(|(empty, _)| empty).collect())
 }
 
 /// ADD of bridge with host-local, against the kernel's work and the start of as many processes.
@@ -92,20 +133,16 @@ pub(crate) fn take(sitting: &Sitting<'_>, case: &Case) -> Result<Figures> {
     let host = Host::new(sitting.world, 2 * (pairs + WARM_UP))?;
     let mut ours = attached(sitting, sitting.suites[OURS], &BRIDGE, pairs)?;
     let [added, _] = ours.trace(SPARE)?;
-    let mut parts = Parts {
-        // One of them does the kernel's work.
-        idle: added.processes.saturating_sub(1),
-        ..Parts::default()
-    };
     for run in 0..WARM_UP {
-        Parts::default().run(programs, &host, pairs + run)?;
+        Parts::new(programs).run(&host, pairs + run)?;
     }
+    let mut parts = Parts::new(programs);
     let added = Pairs::take(pairs, |side, pair| {
         if side == OURS {
-            ours.add(UNTIMED + pair)
-        } else {
-            parts.run(programs, &host, pair).map(Took::just)
+            return ours.add(UNTIMED + pair);
         }
+        let (kernel, start) = parts.run(&host, pair)?;
+        Ok(Took::just(kernel + start * added.processes))
     })?;
     ours.expect_attached(1 + pairs)?;
     host.expect_attached()?;
@@ -117,45 +154,50 @@ pub(crate) fn take(sitting: &Sitting<'_>, case: &Case) -> Result<Figures> {
 }
 
 /// How long each part took, run by run.
-#[derive(Debug, Default)]
-struct Parts {
-    /// How many processes of an ADD have nothing to do with the kernel's work.
-    idle: u32,
+#[derive(Debug)]
+struct Parts<'a> {
+    programs: &'a Programs,
     kernel: Vec<Duration>,
     process: Vec<Duration>,
-    empty: Vec<Duration>,
-    empty_c: Vec<Duration>,
+    /// Of each empty program.
+    empty: Vec<Vec<Duration>>,
 }
 
-impl Parts {
-    /// One run of each; returns the floor of an ADD with as many processes as ours has.
-    fn run(&mut self, programs: &Programs, host: &Host, run: usize) -> Result<Duration> {
-        let (process, _) = host.netns.run(|| host.call(programs, 2 * run)?.timed())?;
-        let (empty, _) = programs.empty().timed()?;
-        if let Some(program) = &programs.empty_c {
-            let (took, _) = Call::of_program(program).timed()?;
-            self.empty_c.push(took.answer);
+impl<'a> Parts<'a> {
+    fn new(programs: &'a Programs) -> Self {
+        Self {
+            programs,
+            kernel: Vec::new(),
+            process: Vec::new(),
+            empty: vec![Vec::new(); programs.empty.len()],
         }
-        self.kernel.push(host.attach(2 * run + 1)?);
-        self.process.push(process.answer);
-        self.empty.push(empty.answer);
-        Ok(process.answer + empty.answer * self.idle)
+    }
+
+    /// One run of each; how long the kernel's work took, and the start of a process.
+    fn run(&mut self, host: &Host, run: usize) -> Result<(Duration, Duration)> {
+        let kernel = host.attach(2 * run + 1)?;
+        self.kernel.push(kernel);
+        let (start, _) = self.programs.empty()?.timed()?;
+        for (empty, times) in self.programs.empty.iter().zip(&mut self.empty) {
+            let (took, _) = Call::of_program(&empty.program).timed()?;
+            times.push(took.answer);
+        }
+        let process = host.call(self.programs, 2 * run)?;
+        let (took, _) = host.netns.run(|| process.timed())?;
+        self.process.push(took.answer);
+        Ok((kernel, start.answer))
     }
 
     fn named(self) -> Vec<Part> {
-        let parts = [
-            (
-                "a container's link, address and route, in a process that runs already",
-                self.kernel,
-            ),
-            ("the same as a process of its own", self.process),
-            ("an empty program in Rust", self.empty),
-            ("an empty program in C", self.empty_c),
+        let kernel = "a container's link, address and route, in a process that runs already";
+        let work = [
+            (kernel, self.kernel),
+            ("the same as a process of its own, in Rust", self.process),
         ];
+        let titles = self.programs.empty.iter().map(|empty| empty.title);
         let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
-        parts
-            .into_iter()
-            .filter(|(_, times)| !times.is_empty())
+        work.into_iter()
+            .chain(titles.zip(self.empty))
             .map(|(title, times)| Part {
                 title,
                 times: times.into_iter().map(milliseconds).collect(),

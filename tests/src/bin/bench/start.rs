@@ -19,7 +19,7 @@ pub(crate) fn version(sitting: &Sitting<'_>, case: &Case, plugin: &str) -> Resul
     let mut figures = Figures::of_plugins(vec![started.row(operation, Some(costs))]);
     if let Some(programs) = sitting.programs {
         let ours = Call::new(sitting.suites[OURS], plugin, "VERSION", stdin.to_vec());
-        let mut calls = Both([programs.empty(), ours]);
+        let mut calls = Both([programs.empty()?, ours]);
         let pairs = sitting.pairs(case, "VERSION, and an empty program");
         figures.floors = vec![starts(&mut calls, pairs)?.row(operation, None)];
     }

@@ -86,10 +86,10 @@ pub(super) const HOW: &str = "\
 - The bridge is a gateway (`isGateway`), and has addresses of 10.88.0.0/16 and, with IPv6, of fd88::/64.
 - `ipMasq` of the reference runs iptables, Tenon's is an nf_tables transaction. Foreign rules are in an nf_tables table
   of their own, in a chain that forwarded packets go through.
-- The program that does nothing is an empty `main` in Rust, built as the plugins are: what every program of that
-  language starts with. The one in C tells how much of that is the language's. All get the same pipes as a plugin.
-- The floor of ADD is a process that does the kernel's work, and for each further process of Tenon's ADD one that does
-  nothing.
+- The yardstick of a start is the fastest of the empty programs that can be built here, whatever its language and its C
+  library: static, with an empty `main`. They get the same pipes as a plugin.
+- The floor of ADD is the time of the kernel's work, sockets included, in a process that runs already, and the time of that
+  empty program for each process of Tenon's ADD.
 - Docker's state and that of `cnm-shim` are on the same disk. dockerd runs with `--iptables=false`, so neither bridge
   masquerades. The container that joins is the same all the time, one more is on each network.
 - podman's chain is its default network, `bridge`, `portmap`, `firewall` and `tuning` with version 0.4.0,
