@@ -22,7 +22,7 @@ use crate::blocks::{Bitmap, Block, addr_of, number_of};
 
 pub(crate) use census::{Census, Counted};
 pub(crate) use header::{Header, Identity, Stamp};
-pub(crate) use key::Key;
+pub(crate) use key::{Key, fnv};
 use table::Table;
 pub(crate) use table::{PAGE, Page, Pages};
 

@@ -7,7 +7,7 @@ use super::{BLOCK, HOLDER, Unusable};
 /// Says that this is an index, and in which form. Another form has another number.
 const MAGIC: u64 = u64::from_le_bytes(*b"tenonix1");
 /// How many numbers a header has, the checksum after them.
-const NUMBERS: usize = 13;
+const NUMBERS: usize = 14;
 /// The bytes that are written at once.
 const LENGTH: usize = (NUMBERS + 1) * 8;
 
@@ -18,6 +18,9 @@ pub(crate) struct Identity {
     pub(crate) dev: u64,
     /// `st_ino`
     pub(crate) ino: u64,
+    /// Which run of the kernel the index is of, where it could outlive one; otherwise 0. What comes back
+    /// from a disk after a power loss may be older than what was written beside it.
+    pub(crate) boot: u64,
 }
 
 /// When a directory was changed last: `st_mtime`, which every change of an entry sets, and
@@ -124,6 +127,7 @@ impl Header {
             MAGIC,
             identity.dev,
             identity.ino,
+            identity.boot,
             stamp.mtime.0.cast_unsigned(),
             stamp.mtime.1.cast_unsigned(),
             stamp.ctime.0.cast_unsigned(),
@@ -158,7 +162,17 @@ impl Header {
         for number in &mut numbers {
             *number = words.next()?;
         }
-        let [magic, dev, ino, mtime, mtime_ns, ctime, ctime_ns, rest @ ..] = numbers;
+        let [
+            magic,
+            dev,
+            ino,
+            boot,
+            mtime,
+            mtime_ns,
+            ctime,
+            ctime_ns,
+            rest @ ..,
+        ] = numbers;
         let [holder_pages, holders, block_pages, blocks, leases, size] = rest;
         let written = Stamp {
             mtime: (mtime.cast_signed(), mtime_ns.cast_signed()),
@@ -167,7 +181,7 @@ impl Header {
         let is_its = magic == MAGIC
             && words.next() == Some(checksum(&numbers))
             && size == PAGE as u64
-            && Identity { dev, ino } == identity
+            && Identity { dev, ino, boot } == identity
             && written == stamp;
         if !is_its {
             return None;

@@ -102,7 +102,11 @@ fn an_index_that_grows_says_in_time_that_it_is_full() {
 #[test]
 fn a_header_is_believed_of_its_own_directory_in_its_own_state() {
     let index = census([(v4(2), key(1))]).build().unwrap();
-    let identity = Identity { dev: 1, ino: 2 };
+    let identity = Identity {
+        dev: 1,
+        ino: 2,
+        boot: 3,
+    };
     let stamp = Stamp {
         mtime: (-3, 4),
         ctime: (5, 6),
@@ -110,8 +114,8 @@ fn a_header_is_believed_of_its_own_directory_in_its_own_state() {
     let page = index.header().to_page(identity, stamp);
     let read = |page: &Page| Header::from_page(page, identity, stamp);
     assert_eq!(read(&page).as_ref(), Some(index.header()));
-    for (dev, ino) in [(2, 2), (1, 1)] {
-        let other = Identity { dev, ino };
+    for (dev, ino, boot) in [(2, 2, 3), (1, 1, 3), (1, 2, 0)] {
+        let other = Identity { dev, ino, boot };
         assert_eq!(Header::from_page(&page, other, stamp), None);
     }
     for (mtime, ctime) in [((-3, 5), (5, 6)), ((-3, 4), (5, 7)), ((-2, 4), (5, 6))] {
@@ -122,7 +126,7 @@ fn a_header_is_believed_of_its_own_directory_in_its_own_state() {
     }
     assert_eq!(read(&[0; PAGE]), None);
     // Whichever byte is another, it is no header.
-    for at in 0..112 {
+    for at in 0..120 {
         let mut broken = page;
         broken[at] ^= 0x40;
         assert_eq!(read(&broken), None, "byte {at}");

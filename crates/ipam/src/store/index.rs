@@ -150,7 +150,7 @@ impl Keeper {
         let Ok(home) = Home::open(&policy.root) else {
             return State::Missing;
         };
-        let Ok((identity, stamp)) = look_at(dir) else {
+        let Ok((identity, stamp)) = look_at(dir, home.boot()) else {
             return State::Missing;
         };
         let Ok((slot, mut pages)) = Slot::open(home, identity, OFlag::empty()) else {
@@ -216,7 +216,7 @@ impl Keeper {
 impl Slot {
     fn open(
         home: Home,
-        Identity { dev, ino }: Identity,
+        Identity { dev, ino, .. }: Identity,
         if_missing: OFlag,
     ) -> Result<(Self, FilePages), Unusable> {
         let name = format!("{dev:x}-{ino}");
@@ -239,9 +239,10 @@ impl Live {
         if !keeps_times(dir)? {
             return Err(Unusable);
         }
-        let (identity, _stamp) = look_at(dir)?;
         let mut image = census.build()?;
-        let (slot, mut pages) = Slot::open(Home::create(root)?, identity, OFlag::O_CREAT)?;
+        let home = Home::create(root)?;
+        let (identity, _stamp) = look_at(dir, home.boot())?;
+        let (slot, mut pages) = Slot::open(home, identity, OFlag::O_CREAT)?;
         if pages.replace(image.pages().as_slice()).is_err() {
             slot.remove();
             return Err(Unusable);
@@ -271,7 +272,7 @@ impl Live {
         if !step(mark(dir, marker))? {
             return Ok(());
         }
-        let (identity, stamp) = look_at(dir)?;
+        let (identity, stamp) = look_at(dir, self.slot.home.boot())?;
         if stamp.mtime != marker {
             // Times are not kept that exactly here, or somebody minds no lock.
             return Err(Unusable);
@@ -281,11 +282,12 @@ impl Live {
 }
 
 /// Which directory this is, and when it was changed last.
-fn look_at(dir: &LeaseDir) -> Result<(Identity, Stamp), Unusable> {
+fn look_at(dir: &LeaseDir, boot: u64) -> Result<(Identity, Stamp), Unusable> {
     let stat = fstat(dir.fd())?;
     let identity = Identity {
         dev: stat.st_dev,
         ino: stat.st_ino,
+        boot,
     };
     let stamp = Stamp {
         mtime: (stat.st_mtime, stat.st_mtime_nsec),

@@ -1,6 +1,6 @@
-//! Where indexes are kept: in memory, in directories and files that nobody but us can have made.
+//! Where indexes are kept: in directories and files that nobody but us can have made.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,17 @@ use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs, statfs};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{Uid, UnlinkatFlags, geteuid, unlinkat};
 
-use crate::index::Unusable;
+use crate::index::{Unusable, fnv};
 
 /// All that is ours and need not outlive a reboot.
 pub(super) const ROOT: &str = "/run/tenon";
 /// Whose indexes they are.
 const NAME: &str = "host-local";
+/// Another text for each run of a kernel.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl From<Errno> for Unusable {
     fn from(_why: Errno) -> Self {
@@ -31,6 +33,7 @@ pub(super) struct Home {
     root_fd: OwnedFd,
     dir: OwnedFd,
     us: Uid,
+    boot: u64,
 }
 
 impl Home {
@@ -38,26 +41,26 @@ impl Home {
     pub(super) fn open(root: &Path) -> Result<Self, Unusable> {
         let us = geteuid();
         let root_fd = open_dir(AT_FDCWD, root, us)?;
+        let dir = open_dir(&root_fd, NAME, us)?;
         Ok(Self {
             root: root.to_owned(),
-            dir: open_dir(&root_fd, NAME, us)?,
+            boot: boot(&dir)?,
+            dir,
             root_fd,
             us,
         })
     }
 
-    /// Makes the directory if there is none. It has to be in memory, so that no index is older than
-    /// the running kernel: what a disk looks like after a power loss is another matter.
+    /// Makes the directory if there is none.
     pub(super) fn create(root: &Path) -> Result<Self, Unusable> {
-        let above = statfs(root.parent().ok_or(Unusable)?)?;
-        if above.filesystem_type() != TMPFS_MAGIC {
-            return Err(Unusable);
-        }
         make_dir(AT_FDCWD, root)?;
         make_dir(open_dir(AT_FDCWD, root, geteuid())?, NAME)?;
-        let home = Self::open(root)?;
-        let in_memory = fstatfs(&home.dir)?.filesystem_type() == TMPFS_MAGIC;
-        in_memory.then_some(home).ok_or(Unusable)
+        Self::open(root)
+    }
+
+    /// The run of the kernel whose indexes are to be believed.
+    pub(super) fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// Opens an index.
@@ -76,6 +79,16 @@ impl Home {
         let _others_there = unlinkat(&self.root_fd, NAME, UnlinkatFlags::RemoveDir)
             .and_then(|()| unlinkat(AT_FDCWD, &self.root, UnlinkatFlags::RemoveDir));
     }
+}
+
+/// Nothing in memory outlives its kernel; of what is on a disk, one has to know.
+fn boot(home: &OwnedFd) -> Result<u64, Unusable> {
+    if fstatfs(home)?.filesystem_type() == TMPFS_MAGIC {
+        return Ok(0);
+    }
+    fs::read(BOOT_ID)
+        .map(|id| fnv(&id))
+        .map_err(|_unknown| Unusable)
 }
 
 fn open_dir<P: ?Sized + NixPath>(at: impl AsFd, name: &P, us: Uid) -> Result<OwnedFd, Unusable> {
