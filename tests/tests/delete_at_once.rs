@@ -319,7 +319,7 @@ fn without_a_child_the_plain_way_is_taken() {
     let suite = Suite::ours();
     for fault in [
         "setsid:signal=SIGKILL",
-        "clone:error=EAGAIN",
+        "clone,fork:error=EAGAIN",
         "pipe2:error=EMFILE:when=1",
         "unshare:error=EPERM",
         "close_range:error=ENOSYS",

@@ -164,6 +164,8 @@ fn an_index_on_a_disk_is_of_one_run_of_the_kernel() {
         let mounted = Command::new("mount").args(words).status();
         assert!(mounted.unwrap().success(), "{words:?}");
     };
+    fs::create_dir_all("/var/lib/cni").unwrap();
+    mount(&["-t", "tmpfs", "none", "/var/lib/cni"]);
     // It stands for a disk, as everything that is no tmpfs.
     mount(&["-t", "ramfs", "none", "/run"]);
     let run = |command, id: &str| leases.call(&ours, "on", command, id).run();
@@ -183,4 +185,108 @@ fn an_index_on_a_disk_is_of_one_run_of_the_kernel() {
     assert!(!second.exists(), "not believed");
     run("DEL", "c1").expect_silent_ok();
     assert!(!Path::new("/run/tenon").exists());
+}
+
+/// Started before any is waited for: all succeed, and no address is given twice.
+fn crowd(fast_paths: &str, seeded: u16) {
+    let ours = Suite::ours();
+    let leases = Leases::with(seeded, one_pool());
+    let all = |command: &'static str| {
+        let call = |n| leases.call(&ours, fast_paths, command, &format!("c{n}"));
+        let calls = (0..100).map(|n| call(n).timeout(Duration::from_secs(60)));
+        let calls: Vec<Runner> = calls.collect();
+        std::thread::scope(|scope| {
+            let started: Vec<_> = calls
+                .iter()
+                .map(|call| scope.spawn(|| call.run()))
+                .collect();
+            let ended = started.into_iter().map(|run| run.join().unwrap());
+            ended.collect::<Vec<Outcome>>()
+        })
+    };
+    let given: BTreeSet<String> = all("ADD")
+        .into_iter()
+        .map(|outcome| outcome.expect_ok().json()["ips"][0]["address"].to_string())
+        .collect();
+    assert_eq!(given.len(), 100);
+    for outcome in all("DEL") {
+        outcome.expect_silent_ok();
+    }
+    // The leases of others and the rotation.
+    assert_eq!(leases.files().len(), usize::from(seeded) + 1);
+}
+
+#[test]
+fn a_hundred_at_once_share_the_index() {
+    crowd("on", 50);
+}
+
+#[test]
+fn a_hundred_at_once_do_without_the_index() {
+    crowd("off", 50);
+}
+
+/// The calls that an operation with an index makes, but those before it is looked at.
+const CALLS: [&str; 10] = [
+    "openat",
+    "newfstatat",
+    "pread64",
+    "linkat",
+    "unlinkat",
+    "pwrite64",
+    "utimensat",
+    "ftruncate",
+    "mkdirat",
+    "close",
+];
+
+/// Whoever is killed at whichever call, those who come later are told nothing wrong.
+#[test]
+fn a_kill_at_any_point_leaves_no_index_that_is_wrong() {
+    require("strace");
+    let ours = Suite::ours();
+    let mut kills = 0;
+    // With an index in step; and with one that has to be made.
+    for (command, is_stale) in [("ADD", false), ("DEL", false), ("ADD", true)] {
+        for syscall in CALLS {
+            for nth in 1.. {
+                let leases = Leases::with(4, one_pool());
+                let run = |command, id: &str| leases.call(&ours, "on", command, id).run();
+                run("ADD", "b").expect_ok();
+                if command == "DEL" {
+                    run("ADD", "a").expect_ok();
+                }
+                if is_stale {
+                    fs::write(leases.dir().join("10.93.0.99"), "x\r\neth0").unwrap();
+                }
+                let inject = format!("inject={syscall}:signal=SIGKILL:when={nth}");
+                let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+                let killed = leases
+                    .call(&ours, "on", command, "a")
+                    .through(&wrapper)
+                    .run();
+                let when = format!("{command} {is_stale} {syscall} {nth}: {killed}");
+                let held = leases
+                    .files()
+                    .values()
+                    .any(|content| content == "a\r\neth0");
+                let again = run("ADD", "a");
+                assert_eq!(again.code != 0, held, "{when}: {again}");
+                run("DEL", "a").expect_silent_ok();
+                run("DEL", "b").expect_silent_ok();
+                run("ADD", "c").expect_ok();
+                let files = leases.files();
+                assert!(
+                    !files.values().any(|text| text.starts_with(['a', 'b'])),
+                    "{when}"
+                );
+                assert_eq!(files.len(), 6 + usize::from(is_stale), "{when}: {files:?}");
+                if killed.code == 0 {
+                    break;
+                }
+                kills += 1;
+            }
+        }
+    }
+    assert!(kills > 60, "only {kills} kills: does strace inject?");
 }
