@@ -40,10 +40,7 @@ fn a_row_for_each_operation_with_all_figures() {
         let [reference, ours] = pair(&work[1]);
         let delegates = u32::from(operation.contains("host-local"));
         assert!(reference > delegates, "{work:?}");
-        assert!(
-            ours <= 1 + delegates,
-            "no process but the delegate: {work:?}"
-        );
+        assert!(ours <= 1 + left_behind(operation), "{work:?}");
     }
 }
 
@@ -135,16 +132,24 @@ fn chains_and_ports_have_all_figures_too() {
         "ADD portmap, the 100th port",
         "DEL portmap, the 100th port",
     ] {
-        let [time, work] = rows(&stdout, operation).try_into().unwrap();
-        assert_times(&time);
+        let found = rows(&stdout, operation);
+        // A DEL that leaves a process behind has a row for when that has ended, too.
+        let (time, work) = (&found[0], found.last().unwrap());
+        assert_times(time);
         let [reference, ours] = pair(&work[1]);
         assert!(reference > ours, "{work:?}");
         if operation.contains("portmap") {
-            assert_eq!(ours, 1, "a process beside the plugin: {work:?}");
+            assert!(ours <= 1 + left_behind(operation), "{work:?}");
         }
     }
     let [connection] = rows(&stdout, "portmap, the 100th port").try_into().unwrap();
     assert_times(&connection);
+}
+
+/// How many processes a plugin may start: a DEL leaves the kernel's waiting to one for the links and one
+/// for the packet filter.
+fn left_behind(operation: &str) -> u32 {
+    if operation.starts_with("DEL") { 2 } else { 0 }
 }
 
 /// Medians and slowest runs of both.
