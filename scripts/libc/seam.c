@@ -4,7 +4,9 @@
  */
 
 #include <elf.h>
+#include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 /* The standard library asks whether posix_spawn(3) reports a failed exec, as glibc's does since 2.24, and
  * whether /etc/resolv.conf is read again when it has changed, as since 2.26. musl always did both. */
@@ -50,4 +52,56 @@ int _dl_find_object(void *address, struct dl_find_object *result)
         }
     }
     return -1;
+}
+
+/* People and their scripts know the kernel's errors by glibc's words: these are where musl has others. */
+static const struct {
+    int number;
+    const char *words;
+} glibcs_words[] = {
+    { EIO, "Input/output error" },
+    { ECHILD, "No child processes" },
+    { ENOMEM, "Cannot allocate memory" },
+    { EBUSY, "Device or resource busy" },
+    { EXDEV, "Invalid cross-device link" },
+    { EMFILE, "Too many open files" },
+    { ENOTTY, "Inappropriate ioctl for device" },
+    { ESPIPE, "Illegal seek" },
+    { EDOM, "Numerical argument out of domain" },
+    { ERANGE, "Numerical result out of range" },
+    { EDEADLK, "Resource deadlock avoided" },
+    { ENAMETOOLONG, "File name too long" },
+    { ELOOP, "Too many levels of symbolic links" },
+    { ENOTSOCK, "Socket operation on non-socket" },
+    { EMSGSIZE, "Message too long" },
+    { EOPNOTSUPP, "Operation not supported" },
+    { EADDRINUSE, "Address already in use" },
+    { EADDRNOTAVAIL, "Cannot assign requested address" },
+    { ENETUNREACH, "Network is unreachable" },
+    { ENETRESET, "Network dropped connection on reset" },
+    { ECONNABORTED, "Software caused connection abort" },
+    { EISCONN, "Transport endpoint is already connected" },
+    { ENOTCONN, "Transport endpoint is not connected" },
+    { ESHUTDOWN, "Cannot send after transport endpoint shutdown" },
+    { ETOOMANYREFS, "Too many references: cannot splice" },
+    { ETIMEDOUT, "Connection timed out" },
+    { EHOSTUNREACH, "No route to host" },
+    { EINPROGRESS, "Operation now in progress" },
+    { EUCLEAN, "Structure needs cleaning" },
+    { EDQUOT, "Disk quota exceeded" },
+};
+
+int __xpg_strerror_r(int number, char *text, size_t size)
+{
+    const char *words = NULL;
+
+    for (size_t i = 0; i < sizeof glibcs_words / sizeof *glibcs_words; i++)
+        if (glibcs_words[i].number == number)
+            words = glibcs_words[i].words;
+    if (!words)
+        words = strerror(number);
+    if (strlen(words) >= size)
+        return ERANGE;
+    strcpy(text, words);
+    return 0;
 }

@@ -294,11 +294,11 @@ fn a_kill_at_any_point_is_made_good_by_del() {
     let suite = Suite::ours();
     let mut kills = 0;
     for (command, syscall) in [
-        ("ADD", "openat"),
+        ("ADD", "open,openat"),
         ("ADD", "write"),
         ("ADD", "sendto"),
         ("ADD", "rename"),
-        ("DEL", "openat"),
+        ("DEL", "open,openat"),
         ("DEL", "write"),
         ("DEL", "sendto"),
         ("DEL", "unlink"),

@@ -28,11 +28,13 @@ use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid}
 const FIRST_OTHER: RawFd = 3;
 
 /// A child that works on its own. Its descriptor is ready (`POLLHUP`) when the child has ended.
+/// Dropping it waits until the child has closed whatever is the runtime's, which it does first of all.
 #[derive(Debug)]
 pub struct Detached {
     child: Pid,
-    /// Nothing is ever written into it.
+    /// Nothing is ever written into either.
     end: PipeReader,
+    others: PipeReader,
 }
 
 /// Runs `work` in a child.
@@ -42,8 +44,9 @@ pub struct Detached {
 /// then, and the caller does the work itself.
 pub fn detach(work: impl FnOnce()) -> io::Result<Detached> {
     let (end, writer) = io::pipe()?;
+    let (others, _closed_with_them) = io::pipe()?;
     match fork()? {
-        ForkResult::Parent { child } => Ok(Detached { child, end }),
+        ForkResult::Parent { child } => Ok(Detached { child, end, others }),
         ForkResult::Child => serve(&mut [writer.as_raw_fd()], work),
     }
 }
@@ -72,8 +75,10 @@ impl AsFd for Detached {
 }
 
 impl Drop for Detached {
-    /// A child that has ended already need not be somebody else's to reap.
+    /// A link may be gone before the child has even begun, since somebody else deleted it. And a child
+    /// that has ended already need not be somebody else's to reap.
     fn drop(&mut self) {
+        let _closed = self.others.read(&mut [0]);
         let _still_at_work = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
     }
 }

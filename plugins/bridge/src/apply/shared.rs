@@ -11,10 +11,11 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use cni_netlink::{LinkId, Socket};
+use cni_netlink::{LinkId, NetNs, Socket};
 use cni_types::Attachment;
 
 use crate::error::BridgeError;
@@ -31,7 +32,9 @@ pub(crate) struct SharedUse {
 impl SharedUse {
     /// Begins to use shared things.
     pub(crate) fn begin() -> Self {
-        let file = File::open("/proc/thread-self/ns/net").ok();
+        let own = NetNs::current().ok();
+        let file = own.and_then(|own| own.as_fd().try_clone_to_owned().ok());
+        let file = file.map(File::from);
         Self {
             lock: file.filter(|file| file.try_lock_shared().is_ok()),
             own_ports: RefCell::default(),
