@@ -10,7 +10,7 @@ use nix::unistd::ForkResult;
 /// [`end`].
 pub(super) fn fork() -> io::Result<ForkResult> {
     // SAFETY: what a child may not do is to use what other threads of the parent had under way. There
-    // are none, and glibc's own locks are in order after its fork(3).
+    // are none, and the C library's own locks are in order after its fork(3).
     #[expect(unsafe_code, reason = "there is no safe fork(2)")]
     let side = unsafe { nix::unistd::fork() };
     Ok(side?)
