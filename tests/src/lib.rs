@@ -9,6 +9,7 @@
     reason = "a test harness reports by panicking, and is called for that too"
 )]
 
+pub mod at_once;
 pub mod cgroup;
 pub mod chain;
 pub mod cnm;

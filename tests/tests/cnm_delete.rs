@@ -1,12 +1,11 @@
 //! `cnm-shim`: attachments that come twice, go twice, or go when everything else is gone; and many at
 //! once.
-#![expect(clippy::unwrap_used, reason = "test functions fail by panicking")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cni_testkit::{Netns, Outcome, Runner, wait_for};
+use cni_testkit::{Netns, Outcome, wait_for};
 use serde_json::{Value, json};
+use tenon_tests::at_once::run_at_once;
 use tenon_tests::cnm::driver::{Driver, Method, RemovedAt};
 use tenon_tests::cnm::shim::{Shim, dual_stack, records};
 use tenon_tests::network::Attached;
@@ -252,17 +251,6 @@ fn containers(shim: &Shim, count: usize) -> Vec<(String, Netns)> {
     let ids = (0..count).map(|index| format!("pod{index}"));
     ids.map(|id| (id.clone(), shim.world.container(&id)))
         .collect()
-}
-
-/// All of them started before any is waited for.
-fn run_at_once(calls: &[Runner]) -> Vec<Outcome> {
-    std::thread::scope(|scope| {
-        let started: Vec<_> = calls
-            .iter()
-            .map(|call| scope.spawn(|| call.run()))
-            .collect();
-        started.into_iter().map(|run| run.join().unwrap()).collect()
-    })
 }
 
 /// The first thirty containers of a network come at once, and go at once.

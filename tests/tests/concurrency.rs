@@ -1,11 +1,11 @@
 //! Many ADDs and DELs at once.
-#![expect(clippy::unwrap_used, reason = "test functions fail by panicking")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cni_testkit::{Netns, Outcome, Runner, Suite, World, conf};
+use cni_testkit::{Netns, Outcome, Suite, World, conf};
 use serde_json::json;
+use tenon_tests::at_once::run_at_once;
 use tenon_tests::differences::differs;
 use tenon_tests::network::{Network, addresses_of, cidrs};
 
@@ -24,17 +24,6 @@ fn network<'a>(suite: &'a Suite, world: &World, subnets: &[&str]) -> Network<'a>
         suite,
         conf::bridge(VERSION).ipam(conf::host_local(world, subnets)),
     )
-}
-
-/// All of them started before any is waited for.
-fn run_at_once(calls: &[Runner]) -> Vec<Outcome> {
-    std::thread::scope(|scope| {
-        let started: Vec<_> = calls
-            .iter()
-            .map(|call| scope.spawn(|| call.run()))
-            .collect();
-        started.into_iter().map(|run| run.join().unwrap()).collect()
-    })
 }
 
 fn containers(world: &World, count: usize) -> Vec<(String, Netns)> {

@@ -7,10 +7,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use cni_testkit::{Netns, Outcome, Runner, Suite, World, conf, require, wait_for};
+use cni_testkit::{Netns, Runner, Suite, World, conf, require, wait_for};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde_json::{Value, json};
+use tenon_tests::at_once::run_at_once;
 use tenon_tests::network::{Attached, Network};
 
 const VERSION: &str = "1.0.0";
@@ -35,16 +36,6 @@ fn masquerading<'a>(suite: &'a Suite, world: &World) -> Network<'a> {
 fn containers(world: &World, count: usize) -> Vec<(String, Netns)> {
     let ids = (0..count).map(|index| format!("pod{index}"));
     ids.map(|id| (id.clone(), world.container(&id))).collect()
-}
-
-fn run_at_once(calls: &[Runner]) -> Vec<Outcome> {
-    std::thread::scope(|scope| {
-        let started: Vec<_> = calls
-            .iter()
-            .map(|call| scope.spawn(|| call.run()))
-            .collect();
-        started.into_iter().map(|run| run.join().unwrap()).collect()
-    })
 }
 
 fn del(attached: &Attached<'_>, mode: &str) -> Runner {

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use cni_testkit::{Netns, Outcome, Snapshot, Suite, World, conf};
+use cni_testkit::{Netns, Snapshot, Suite, World, conf};
 use serde_json::{Value, json};
+use tenon_tests::at_once::run_at_once;
 use tenon_tests::differences;
 use tenon_tests::published::{Pod, Scene, port, port_at, portmap};
 
@@ -512,17 +513,6 @@ fn status_tells_whether_the_backend_can_be_used() {
     status(json!({})).run().expect_silent_ok();
 }
 
-/// All of them started before any is waited for.
-fn at_once(calls: &[cni_testkit::Runner]) -> Vec<Outcome> {
-    std::thread::scope(|scope| {
-        let started: Vec<_> = calls
-            .iter()
-            .map(|call| scope.spawn(|| call.run()))
-            .collect();
-        started.into_iter().map(|run| run.join().unwrap()).collect()
-    })
-}
-
 #[test]
 fn many_adds_and_dels_at_once_lose_nothing() {
     let suite = Suite::ours();
@@ -554,7 +544,7 @@ fn many_adds_and_dels_at_once_lose_nothing() {
                     .collect::<Vec<_>>()
             };
             for command in ["ADD", "CHECK", "DEL"] {
-                for outcome in at_once(&calls(command)) {
+                for outcome in run_at_once(&calls(command)) {
                     assert_eq!(outcome.code, 0, "{name}, round {round}: {outcome}");
                 }
             }
