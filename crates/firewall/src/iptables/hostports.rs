@@ -17,6 +17,7 @@ use self::rules::{DNAT, GUARD, Wanted, guard_rules, restore_for_guard, wanted};
 use self::saved::{Entry, Line, containers};
 use super::tables::{Family, Jumped, have_chains, remove_from_legacy};
 use super::text::{declares, restore_for_removal};
+use super::turn::Turn;
 use super::{Missing, remove_stale};
 use crate::conntrack;
 use crate::error::{Cause, FirewallError, Operation};
@@ -81,9 +82,14 @@ pub fn add(nft: &mut Nft, attachment: &Attachment, ports: &HostPorts) -> Result<
 /// Makes a family's rules, again and again while others make the shared chains at the same moment.
 fn ensure(nft: &mut Nft, family: Family, wanted: &Wanted, ports: &HostPorts) -> Result<(), Cause> {
     let limit = nft.limit();
+    let mut turn = None;
     loop {
         let text = saved(nft, family)?;
         let lines = saved::read(&text);
+        if turn.is_none() && wanted.lacks_shared(&lines) {
+            turn = Some(Turn::wait(limit));
+            continue;
+        }
         let stale = compare(&lines, wanted, ports, family)?;
         let Some(input) = wanted.restore(&text, &lines, &stale) else {
             return Ok(());
@@ -147,34 +153,44 @@ fn compare(
 }
 
 const RAW: &str = "raw";
+/// IPv6 has no loopback that another could send from.
+const GUARDED: Family = Family::V4;
 
 /// The guard is for all containers and stays, as the shared chains do.
 fn ensure_guard(nft: &mut Nft) -> Result<(), Cause> {
-    let family = Family::V4;
-    let table = Table {
-        name: RAW,
-        ..family.table()
-    };
     let limit = nft.limit();
+    let mut turn = None;
     loop {
-        let exists = match nft.have_chains(&[(table, GUARD)]) {
-            Err(cause) if cause.is_unsupported() => false,
-            other => other? == [true],
-        };
-        let saved = if exists || family.has_legacy(RAW) {
-            family.save(RAW, nft.patience())?
-        } else {
-            String::new()
-        };
-        let Some(input) = restore_for_guard(&saved) else {
+        let Some(input) = restore_for_guard(&saved_guard(nft)?) else {
             return Ok(());
         };
-        match family.restore(&input, nft.patience()) {
+        if turn.is_none() {
+            turn = Some(Turn::wait(limit));
+            continue;
+        }
+        match GUARDED.restore(&input, nft.patience()) {
             Err(Cause::Program { stderr, .. }) if stderr.contains("already exists") => {
                 limit.retry()?;
             }
             other => return other,
         }
+    }
+}
+
+/// Table `raw` as text, if the guard can be in it.
+fn saved_guard(nft: &mut Nft) -> Result<String, Cause> {
+    let table = Table {
+        name: RAW,
+        ..GUARDED.table()
+    };
+    let exists = match nft.have_chains(&[(table, GUARD)]) {
+        Err(cause) if cause.is_unsupported() => false,
+        other => other? == [true],
+    };
+    if exists || GUARDED.has_legacy(RAW) {
+        GUARDED.save(RAW, nft.patience())
+    } else {
+        Ok(String::new())
     }
 }
 
@@ -189,7 +205,7 @@ pub fn check(
 ) -> Result<Vec<Missing>, FirewallError> {
     let mut missing = missing(nft, attachment, ports)?;
     if ports.publication.loopback.is_some() {
-        let family = Family::V4;
+        let family = GUARDED;
         let saved = family
             .save(RAW, nft.patience())
             .map_err(|cause| cause.during(Operation::CheckPorts, attachment))?;

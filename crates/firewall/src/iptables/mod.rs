@@ -11,6 +11,7 @@ mod masquerade;
 mod process;
 mod tables;
 mod text;
+mod turn;
 
 use std::fmt;
 

@@ -46,7 +46,8 @@ impl Limit {
         }
     }
 
-    fn left(self) -> Result<Duration, Cause> {
+    /// How much of it is left.
+    pub(crate) fn left(self) -> Result<Duration, Cause> {
         self.at
             .checked_duration_since(Instant::now())
             .ok_or(Cause::Timeout(self.granted))

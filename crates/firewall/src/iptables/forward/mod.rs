@@ -14,6 +14,7 @@ mod table;
 
 use std::net::IpAddr;
 
+use super::turn::Turn;
 use super::{Family, process, tables};
 use crate::error::Cause;
 use crate::nft::{Nft, Rule, Table, Transaction};
@@ -53,22 +54,27 @@ pub struct Opened {
 /// Makes what is wanted and not there. Answers what that was.
 pub(crate) fn add(nft: &mut Nft, family: Family, wanted: &Wanted) -> Result<Opened, Cause> {
     let limit = nft.limit();
-    let mut before = observe(nft, family, wanted)?;
+    let mut turn = None;
+    let mut failed = None;
     loop {
+        let before = observe(nft, family, wanted)?;
+        if turn.is_none() && before.lacks_shared(wanted) {
+            turn = Some(Turn::wait(limit));
+            continue;
+        }
         let Some(input) = before.restore_for_add(wanted) else {
             return Ok(before.opened(family, wanted));
         };
-        let failure = match restore(nft, family.programs().restore, &input) {
-            Ok(()) => return Ok(before.opened(family, wanted)),
-            Err(failure) => failure,
-        };
-        // Somebody may have made, or removed, a chain in between.
-        let now = observe(nft, family, wanted)?;
-        if now == before {
-            return Err(failure);
+        match failed {
+            // Somebody may have made, or removed, a chain in between.
+            Some((then, failure)) if then == before => return Err(failure),
+            Some(_) => limit.retry()?,
+            None => {}
         }
-        before = now;
-        limit.retry()?;
+        match restore(nft, family.programs().restore, &input) {
+            Ok(()) => return Ok(before.opened(family, wanted)),
+            Err(failure) => failed = Some((before, failure)),
+        }
     }
 }
 

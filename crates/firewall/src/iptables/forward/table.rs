@@ -113,6 +113,14 @@ impl Filter {
             .collect()
     }
 
+    /// Whether anything is missing that is not the attachment's alone.
+    pub(super) fn lacks_shared(&self, wanted: &Wanted) -> bool {
+        let is_shared = |kind: &Kind| !matches!(kind, Kind::Answers(_) | Kind::From(_));
+        let chains = wanted.chains();
+        let lacks_chain = chains.iter().any(|chain| !self.has_chain(chain));
+        lacks_chain || self.plan(wanted).iter().any(|(_, kind, _)| is_shared(kind))
+    }
+
     /// In the order in which it is to be made. Policies come before accepts, and the administrator's
     /// chain between the two.
     fn plan<'a>(&self, wanted: &'a Wanted) -> Vec<(&'a str, Kind, Place)> {

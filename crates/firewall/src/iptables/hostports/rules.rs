@@ -194,6 +194,12 @@ impl Wanted {
         exact.chain(entries.map(|(_, line)| line)).collect()
     }
 
+    /// Whether a rule is missing that all attachments share.
+    pub(super) fn lacks_shared(&self, saved: &[Line]) -> bool {
+        let mut shared = self.shared_rules.iter().map(|(rule, _first)| rule);
+        shared.any(|rule| !saved.iter().any(|line| line.text == *rule))
+    }
+
     /// What `iptables-restore --noflush` is fed to make all of it; `None` if all of it is there.
     /// `stale` chains go.
     ///
