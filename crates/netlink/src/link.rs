@@ -13,7 +13,7 @@ use cni_types::{IfName, MacAddr};
 use netlink_packet_route::link::LinkFlags;
 use nix::libc;
 
-pub use self::conf::{Ipv4Conf, set_ipv4_conf};
+pub use self::conf::{Ipv4Conf, set_ipv4_conf, set_up_with};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
 pub use self::ifb::CreateIfb;
 pub use self::port::{PortFlags, set_port};

@@ -1,28 +1,40 @@
 //! Hardware addresses for new links, and what else must be nobody else's.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::fs::File;
+use std::io::Read as _;
 
 use cni_types::MacAddr;
+use nix::libc;
 
 /// A random unicast address of the locally administered range, as the kernel gives one to a link
 /// that was made without: 46 random bits.
-///
-/// The standard library seeds its hashers from the kernel's random numbers, which costs one system
-/// call; a static program that asks through libc's `getrandom` by name takes the way over
-/// `/dev/urandom`, with seven.
 #[must_use]
 pub fn random_mac() -> MacAddr {
-    let [random @ .., _, _] = RandomState::new().hash_one(()).to_ne_bytes();
-    MacAddr::local_from(random)
+    MacAddr::local_from(random())
 }
 
 /// 32 bytes that nobody else has, from the same source. Not for secrets.
 #[must_use]
 pub fn random_bytes() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    for part in bytes.chunks_exact_mut(8) {
-        part.copy_from_slice(&RandomState::new().hash_one(()).to_ne_bytes());
+    random()
+}
+
+/// From the kernel, by the system call itself: libc's function by that name is found late in a static
+/// program, and the standard library's hashers, which are seeded from there too, make every thread's
+/// local storage larger.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // The first one, of Linux 5.6, never waits; an older kernel may, early after its start.
+    for flags in [libc::GRND_INSECURE, 0] {
+        // SAFETY: the kernel writes at most `N` bytes to where `bytes` has as many.
+        #[expect(unsafe_code, reason = "nix has no wrapper of this call")]
+        let got = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), N, flags) };
+        if usize::try_from(got) == Ok(N) {
+            return bytes;
+        }
     }
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    assert!(read.is_ok(), "the kernel has no random numbers: {read:?}");
     bytes
 }
 

@@ -164,7 +164,16 @@ impl NetNs {
     /// # Errors
     /// No descriptor is left, say.
     pub fn current() -> Result<Self, NetNsError> {
-        let file = current().map_err(|source| NetNsError::Open {
+        Self::here(current())
+    }
+
+    /// The namespace of a socket.
+    pub(crate) fn of_socket(socket: &impl AsRawFd) -> Result<Self, NetNsError> {
+        Self::here(of_socket(socket))
+    }
+
+    fn here(opened: io::Result<File>) -> Result<Self, NetNsError> {
+        let file = opened.map_err(|source| NetNsError::Open {
             path: CURRENT.into(),
             source: OsError(source),
         })?;
@@ -216,18 +225,40 @@ impl NetNs {
     /// # Panics
     /// If `body` does.
     pub fn run<T>(&self, body: impl FnOnce() -> T) -> Result<T, NetNsError> {
-        let failed = |source| NetNsError::Enter {
-            path: self.path.to_path_buf(),
-            source: OsError(source),
-        };
-        let home = current().map_err(failed)?;
-        enter(self.as_fd()).map_err(failed)?;
+        let home = current().map_err(|source| self.not_entered(source))?;
+        self.run_away_from(home.as_fd(), body)
+    }
+
+    /// The same for who has the calling thread's own namespace open already.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// If `body` does.
+    pub fn run_from<T>(&self, home: &Self, body: impl FnOnce() -> T) -> Result<T, NetNsError> {
+        self.run_away_from(home.as_fd(), body)
+    }
+
+    fn run_away_from<T>(
+        &self,
+        home: BorrowedFd<'_>,
+        body: impl FnOnce() -> T,
+    ) -> Result<T, NetNsError> {
+        enter(self.as_fd()).map_err(|source| self.not_entered(source))?;
         let outcome = catch_unwind(AssertUnwindSafe(body));
-        come_back(&home).map_err(|source| NetNsError::Return {
+        come_back(home).map_err(|source| NetNsError::Return {
             path: self.path.to_path_buf(),
             source: OsError(source),
         })?;
         outcome.map_err(|panic| resume_unwind(panic))
+    }
+
+    fn not_entered(&self, source: io::Error) -> NetNsError {
+        NetNsError::Enter {
+            path: self.path.to_path_buf(),
+            source: OsError(source),
+        }
     }
 
     /// A netlink socket of this namespace. It serves it for ever, from any thread.
@@ -235,7 +266,15 @@ impl NetNs {
     /// # Errors
     /// The namespace cannot be entered, or the socket not be made.
     pub fn socket(&self) -> Result<Socket, NetNsSocketError> {
-        Ok(self.run(|| Socket::open_in(Some(self.clone())))??)
+        Ok(self.run(Socket::open)??)
+    }
+
+    /// The same for who has the calling thread's own namespace open already.
+    ///
+    /// # Errors
+    /// As [`socket`](Self::socket).
+    pub fn socket_from(&self, home: &Self) -> Result<Socket, NetNsSocketError> {
+        Ok(self.run_from(home, Socket::open)??)
     }
 }
 
@@ -263,13 +302,16 @@ const CURRENT: &str = "/proc/thread-self/ns/net";
 /// `linux/sockios.h`, Linux 4.10). Its path leads through `/proc`, where the kernel makes what belongs to
 /// a new process when it is first looked for: twenty times as long.
 fn current() -> io::Result<File> {
+    of_socket(&UnixDatagram::unbound()?).or_else(|_old_kernel| File::open(CURRENT))
+}
+
+fn of_socket(socket: &impl AsRawFd) -> io::Result<File> {
     const SIOCGSKNS: libc::Ioctl = 0x894c;
-    let socket = UnixDatagram::unbound()?;
     // SAFETY: the request takes no argument and answers with a new descriptor, or -1.
     #[expect(unsafe_code, reason = "nix has no wrapper of this request")]
     let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
     if fd < 0 {
-        return File::open(CURRENT);
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
     #[expect(
@@ -281,13 +323,13 @@ fn current() -> io::Result<File> {
 }
 
 /// Tried again, since what can be missing is memory.
-fn come_back(home: &File) -> io::Result<()> {
-    let mut outcome = enter(home.as_fd());
+fn come_back(home: BorrowedFd<'_>) -> io::Result<()> {
+    let mut outcome = enter(home);
     for _again in 1..RETURN_TRIES {
         if outcome.is_ok() {
             break;
         }
-        outcome = enter(home.as_fd());
+        outcome = enter(home);
     }
     outcome
 }

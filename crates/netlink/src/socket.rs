@@ -14,7 +14,7 @@ use nix::sys::time::TimeVal;
 
 use crate::error::{Cause, NetlinkError, Op};
 use crate::frame::{self, Frame, Frames, Malformed, Outcome, push_request, wire};
-use crate::ns::NetNs;
+use crate::ns::{NetNs, NetNsError};
 
 /// How long a reply may take. The kernel answers at once, except where it waits for the RTNL lock.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,8 +40,6 @@ pub struct Socket {
     seq: Cell<u32>,
     /// Taken by the request that is under way.
     buffer: Cell<Vec<u8>>,
-    /// The namespace it was opened in; `None` where that cannot be known.
-    ns: Option<NetNs>,
 }
 
 /// What a request for state asks, apart from its bytes.
@@ -68,19 +66,14 @@ impl Socket {
     /// # Errors
     /// The kernel has no rtnetlink, or no descriptor is left.
     pub fn open() -> Result<Self, NetlinkError> {
-        Self::open_in(NetNs::current().ok())
-    }
-
-    /// As [`open`](Self::open), when the namespace that the calling thread is in is open already.
-    pub(crate) fn open_in(ns: Option<NetNs>) -> Result<Self, NetlinkError> {
-        Self::connect(ns).map_err(|error| NetlinkError {
+        Self::connect().map_err(|error| NetlinkError {
             op: Op::OpenSocket,
             subject: "rtnetlink socket".to_owned(),
             cause: Cause::io(error),
         })
     }
 
-    fn connect(ns: Option<NetNs>) -> io::Result<Self> {
+    fn connect() -> io::Result<Self> {
         let inner = netlink_sys::Socket::new(NETLINK_ROUTE)?;
         // Kernels before 4.12 have no words to give, those before 4.20 do not filter dumps: both
         // are worth having and not worth failing for, since replies are filtered here as well.
@@ -92,7 +85,6 @@ impl Socket {
             inner,
             seq: Cell::new(0),
             buffer: Cell::default(),
-            ns,
         };
         socket.set_timeout(DEFAULT_TIMEOUT)?;
         Ok(socket)
@@ -110,15 +102,24 @@ impl Socket {
         setsockopt(&self.inner, ReceiveTimeout, &value).map_err(Into::into)
     }
 
+    /// The namespace it was opened in. One request, where [`NetNs::current`] takes a socket of its own.
+    ///
+    /// # Errors
+    /// No descriptor is left, or the kernel is older than 4.10.
+    pub fn netns(&self) -> Result<NetNs, NetNsError> {
+        NetNs::of_socket(&self.inner)
+    }
+
     /// Runs `body` in the namespace of the socket.
     pub(crate) fn inside<T: Send>(
         &self,
         body: impl FnOnce() -> io::Result<T> + Send,
     ) -> io::Result<T> {
-        match &self.ns {
-            Some(ns) if !ns.is_current() => ns.run(body).map_err(io::Error::other).flatten(),
-            _ => body(),
+        let own = self.netns().map_err(io::Error::other)?;
+        if own.is_current() {
+            return body();
         }
+        own.run(body).map_err(io::Error::other).flatten()
     }
 
     /// A second socket in the same namespace that gets the kernel's announcements to `group`.
@@ -128,7 +129,7 @@ impl Socket {
 
     /// A socket of the calling thread's namespace that gets the kernel's announcements to `group`.
     pub(crate) fn listen(group: u32) -> io::Result<Self> {
-        let mut socket = Self::connect(None)?;
+        let mut socket = Self::connect()?;
         // Without an address of its own it would count as the kernel, which gets nothing.
         socket.inner.bind_auto()?;
         socket.inner.add_membership(group)?;

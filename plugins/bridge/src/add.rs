@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cni_firewall::spoofcheck::Binding;
-use cni_netlink::{Cause, LinkId, NetNs};
+use cni_netlink::{Cause, LinkId, NetNs, Socket};
 use cni_plugin::{AttachmentRequest, RunningAdd, Undo};
 use cni_types::{CniError, CniResult, Interface, IpCidr, MacAddr, SpecVersion};
 
@@ -28,10 +28,12 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
     let config = BridgeConfig::load(request)?;
     let netns = NetNs::open(&request.netns)?;
     let _claim = claim(&request.attachment)?;
-    let inside = enter(&netns, &request.attachment.ifname)?;
+    let socket = Socket::open()?;
+    let home = socket.netns()?;
+    let inside = enter(&netns, &home, &request.attachment.ifname)?;
     // The IPAM plugin does not need the links, nor they it: it runs while they are made.
     let ipam = start_ipam(request, &config, undo)?;
-    let host = Host::open()?;
+    let host = Host::new(socket, home);
     let mut bridge = host.ensure_bridge(&config, undo)?;
     let attachment = &request.attachment;
     let wanted = Wanted {
@@ -51,6 +53,7 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
     }
     let container = Container {
         netns: &netns,
+        home: &host.home,
         inside: &inside,
         link: &veth.pair.container,
         mac: veth.container_mac,

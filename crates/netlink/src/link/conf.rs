@@ -47,6 +47,15 @@ pub fn set_ipv4_conf(link: &LinkId, settings: &[(Ipv4Conf, u32)]) -> Change {
     })
 }
 
+/// Sets a link up and changes such settings of it, in one request. The kernel does the latter last
+/// (`do_setlink` of `net/core/rtnetlink.c`): what an address that comes afterwards meets is there.
+#[must_use]
+pub fn set_up_with(link: &LinkId, settings: &[(Ipv4Conf, u32)]) -> Change {
+    set(Op::SetUp, link, |builder| {
+        builder.up().append_extra_attribute(attribute(settings))
+    })
+}
+
 /// `IFLA_AF_SPEC { AF_INET { IFLA_INET_CONF { setting: value, ... } } }`
 fn attribute(settings: &[(Ipv4Conf, u32)]) -> LinkAttribute {
     let mut nested = Vec::with_capacity(8 * settings.len());

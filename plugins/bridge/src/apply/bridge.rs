@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cni_netlink::{
-    BridgeInfo, CreateBridge, Link, LinkId, NetlinkError, Socket, delete_link, random_mac,
+    BridgeInfo, CreateBridge, Link, LinkId, NetNs, NetlinkError, Socket, delete_link, random_mac,
     set_alias, set_mac, set_promiscuous, set_up, sysctl,
 };
 use cni_plugin::Undo;
@@ -29,17 +29,21 @@ pub(crate) struct Bridge {
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     pub(crate) socket: Rc<Socket>,
+    /// Its namespace.
+    pub(crate) home: NetNs,
     pub(crate) shared: Rc<SharedUse>,
 }
 
 impl Host {
-    /// A socket in the host's namespace, and the claim on what is shared.
-    pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let shared = Rc::new(SharedUse::begin());
-        Ok(Self {
-            socket: Rc::new(Socket::open()?),
+    /// A socket in the host's namespace, which is `home`, and the claim on what is shared.
+    pub(crate) fn new(socket: Socket, home: NetNs) -> Self {
+        let shared = Rc::new(SharedUse::begin(&home));
+        let socket = Rc::new(socket);
+        Self {
+            socket,
+            home,
             shared,
-        })
+        }
     }
 
     /// Finds the bridge or makes it. Another ADD may do the same at the same time.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cni_netlink::{
     Change, Dad, Ipv4Conf, LinkId, NetNs, NetlinkError, Route as KernelRoute, Socket, add_address,
-    advertise, gratuitous_arp, set_ipv4_conf, set_up, sysctl,
+    advertise, gratuitous_arp, set_up, set_up_with, sysctl,
 };
 use cni_types::{CniError, IfName, MacAddr, Route};
 
@@ -20,8 +20,8 @@ const DAD_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// A name that is taken is most likely that of a living attachment, whose addresses a second ADD
 /// must not touch: nothing may be asked of the IPAM before this.
-pub(crate) fn enter(netns: &NetNs, ifname: &IfName) -> Result<Socket, CniError> {
-    let inside = netns.socket()?;
+pub(crate) fn enter(netns: &NetNs, home: &NetNs, ifname: &IfName) -> Result<Socket, CniError> {
+    let inside = netns.socket_from(home)?;
     match inside.find_link(ifname)? {
         Some(_taken) => Err(BridgeError::ContainerNameTaken(ifname.clone()).into()),
         None => Ok(inside),
@@ -32,6 +32,8 @@ pub(crate) fn enter(netns: &NetNs, ifname: &IfName) -> Result<Socket, CniError> 
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
     pub(crate) netns: &'a NetNs,
+    /// The host's.
+    pub(crate) home: &'a NetNs,
     pub(crate) inside: &'a Socket,
     pub(crate) link: &'a LinkId,
     pub(crate) mac: MacAddr,
@@ -43,19 +45,23 @@ impl Container<'_> {
     /// Sets it up, and before that what has to be set before. This needs no addresses: the IPAM may
     /// still be at work.
     pub(crate) fn set_up(&self) -> Result<(), CniError> {
-        self.netns
-            .run(|| prepare_ipv6(&self.link.name, self.detect_duplicates))?;
+        self.netns.run_from(self.home, || {
+            prepare_ipv6(&self.link.name, self.detect_duplicates);
+        })?;
         // The kernel is to tell the neighbours of addresses when the link comes up again.
-        let notify = set_ipv4_conf(self.link, &[(Ipv4Conf::ArpNotify, 1)]);
-        let changes = [notify, set_up(self.link)];
-        Ok(self.inside.send_all(&changes).map_err(NetlinkError::from)?)
+        let settings = [(Ipv4Conf::ArpNotify, 1)];
+        Ok(self
+            .inside
+            .request(&set_up_with(self.link, &settings))
+            .map(drop)?)
     }
 
     /// Gives it its addresses and routes and tells the neighbours, who may remember whoever had the
     /// addresses before: in one send. Its port must be forwarding, or nobody hears it.
     pub(crate) fn configure(&self, plan: &Addressed) -> Result<(), CniError> {
         if plan.has_ipv6() {
-            self.netns.run(|| enable_ipv6(&self.link.name))??;
+            self.netns
+                .run_from(self.home, || enable_ipv6(&self.link.name))??;
         }
         let dad = if self.detect_duplicates {
             Dad::Perform
@@ -88,7 +94,7 @@ impl Container<'_> {
         if plan.has_ipv6() {
             let addresses: Vec<IpAddr> = plan.addresses().map(|cidr| cidr.addr()).collect();
             self.netns
-                .run(|| advertise(self.link, self.mac, &addresses))??;
+                .run_from(self.home, || advertise(self.link, self.mac, &addresses))??;
         }
         Ok(())
     }

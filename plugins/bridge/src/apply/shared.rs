@@ -30,11 +30,9 @@ pub(crate) struct SharedUse {
 }
 
 impl SharedUse {
-    /// Begins to use shared things.
-    pub(crate) fn begin() -> Self {
-        let own = NetNs::current().ok();
-        let file = own.and_then(|own| own.as_fd().try_clone_to_owned().ok());
-        let file = file.map(File::from);
+    /// Begins to use what is shared in a namespace.
+    pub(crate) fn begin(home: &NetNs) -> Self {
+        let file = home.as_fd().try_clone_to_owned().ok().map(File::from);
         Self {
             lock: file.filter(|file| file.try_lock_shared().is_ok()),
             own_ports: RefCell::default(),
