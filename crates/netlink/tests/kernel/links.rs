@@ -3,7 +3,7 @@
 use cni_netlink::{
     CreateBridge, CreateLink, CreateVeth, Ipv4Conf, LinkKind, Op, delete_link, random_mac,
     set_alias, set_all_multicast, set_down, set_ipv4_conf, set_mac, set_master, set_mtu, set_port,
-    set_promiscuous, set_tx_queue_len, set_up, sysctl,
+    set_promiscuous, set_tx_queue_len, set_up, set_up_with, sysctl,
 };
 use cni_types::MacAddr;
 
@@ -236,6 +236,18 @@ fn what_the_kernel_lacks_is_said_in_its_own_words() {
             assert_eq!(socket.find_link(&filtering.name).unwrap(), None);
         }
     }
+}
+
+#[test]
+fn a_link_comes_up_with_a_setting_in_one_request() {
+    let pair = Pair::new();
+    let eth0 = pair.veth().container;
+    pair.container.request(&set_down(&eth0)).unwrap();
+    let up = set_up_with(&eth0, &[(Ipv4Conf::ArpNotify, 1)]);
+    pair.container.request(&up).unwrap();
+    assert!(get(&pair.container, &eth0).is_up());
+    let read = || sysctl::read(&["net", "ipv4", "conf", "eth0", "arp_notify"]);
+    assert_eq!(pair.container_ns.run(read).unwrap().unwrap(), "1");
 }
 
 #[test]

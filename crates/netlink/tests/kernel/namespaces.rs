@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use cni_netlink::{CreateVeth, NetNs, sysctl};
+use cni_netlink::{CreateVeth, NetNs, Socket, sysctl};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::{Pair, end, new_netns};
@@ -23,6 +23,20 @@ fn entering_a_namespace_leaves_the_caller_where_it_is() {
     let panic = catch_unwind(AssertUnwindSafe(|| other.run(|| panic!("inside"))));
     assert_eq!(*panic.unwrap_err().downcast::<&str>().unwrap(), "inside");
     assert!(NetNs::current().unwrap().same_as(&before).unwrap());
+}
+
+#[test]
+fn a_socket_tells_where_it_was_opened_wherever_it_is_asked() {
+    let (home, other) = (NetNs::current().unwrap(), new_netns());
+    let here = Socket::open().unwrap();
+    let there = other.socket_from(&home).unwrap();
+    assert!(NetNs::current().unwrap().same_as(&home).unwrap());
+    for ask_from in [&home, &other] {
+        let answers = || (here.netns().unwrap(), there.netns().unwrap());
+        let (own, others) = ask_from.run_from(&home, answers).unwrap();
+        assert!(own.same_as(&home).unwrap());
+        assert!(others.same_as(&other).unwrap());
+    }
 }
 
 #[test]
