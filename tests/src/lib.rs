@@ -33,4 +33,5 @@ pub mod ports;
 pub mod published;
 pub mod sctp;
 pub mod shim;
+pub mod stranger;
 pub mod throughput;
