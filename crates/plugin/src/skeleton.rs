@@ -289,8 +289,8 @@ fn dispatch<P: Plugin>(
             container_id,
             ifname,
         };
-        refuse_own_netns(&request.env)?;
-        return dispatch_attachment(plugin, command, request, attachment, undo);
+        let netns_id = refuse_own_netns(&request.env)?;
+        return dispatch_attachment(plugin, command, (request, netns_id), attachment, undo);
     }
     if command == Command::Gc {
         let valid = config::valid_attachments(&request.config)?;
@@ -304,7 +304,7 @@ fn dispatch<P: Plugin>(
 fn dispatch_attachment<P: Plugin>(
     plugin: &P,
     command: Command,
-    request: Request,
+    (request, netns_id): (Request, Option<(u64, u64)>),
     attachment: Attachment,
     undo: &mut Undo,
 ) -> Result<String, CniError> {
@@ -315,6 +315,7 @@ fn dispatch_attachment<P: Plugin>(
             request,
             attachment,
             netns,
+            netns_id,
         })?;
         return Ok(String::new());
     }
@@ -323,6 +324,7 @@ fn dispatch_attachment<P: Plugin>(
         request,
         attachment,
         netns,
+        netns_id,
     };
     if command == Command::Check {
         plugin.check(&request)?;
@@ -354,10 +356,12 @@ fn own_netns() -> io::Result<Metadata> {
 
 /// A container's namespace that is the plugin's own is a mistake of the caller, and acting on it
 /// would take the host's interfaces for the container's. The reference finds out after it has
-/// acted.
-fn refuse_own_netns(env: &Environment) -> Result<(), CniError> {
+/// acted. Answers which one it is, as nobody may act on another one afterwards.
+fn refuse_own_netns(env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
+    /// No file has this device and inode.
+    const NOTHING: (u64, u64) = (0, 0);
     if env.netns.is_empty() || env.overrides_netns_check() {
-        return Ok(());
+        return Ok(None);
     }
     let identity = |file: Metadata| (file.dev(), file.ino());
     let theirs = std::fs::metadata(&env.netns).ok().map(identity);
@@ -370,7 +374,7 @@ fn refuse_own_netns(env: &Environment) -> Result<(), CniError> {
             )),
         );
     }
-    Ok(())
+    Ok(Some(theirs.unwrap_or(NOTHING)))
 }
 
 #[cfg(test)]
