@@ -15,6 +15,7 @@ use cni_types::config;
 use cni_types::{
     Attachment, CniError, CniResult, Command, Environment, ErrorCode, Json, Names, SpecVersion,
 };
+use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use self::version::{about, negotiate, version_reply};
@@ -110,6 +111,7 @@ pub(crate) fn tell_version<P: Plugin>() -> ExitCode {
 
 /// Serves the request in the process's environment.
 pub(crate) fn serve_environment<P: Plugin>(plugin: &P) -> ExitCode {
+    tighten_umask();
     let mut host = Host {
         getenv: &getenv,
         stdin: &mut io::stdin().lock(),
@@ -118,6 +120,16 @@ pub(crate) fn serve_environment<P: Plugin>(plugin: &P) -> ExitCode {
         deadline: None,
     };
     run(plugin, &mut host)
+}
+
+/// Whatever umask a runtime leaves us: of what we make, and our delegates, others can write nothing, and
+/// we can read it again. A umask that keeps others out altogether stays.
+fn tighten_umask() {
+    let not_for_others = Mode::S_IWGRP | Mode::S_IWOTH;
+    let inherited = umask(not_for_others) & (Mode::S_IRWXG | Mode::S_IRWXO);
+    if !not_for_others.contains(inherited) {
+        umask(inherited | not_for_others);
+    }
 }
 
 /// A variable of the process's environment.
