@@ -35,3 +35,4 @@ pub mod sctp;
 pub mod shim;
 pub mod stranger;
 pub mod throughput;
+pub mod walk;

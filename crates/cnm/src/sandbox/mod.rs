@@ -85,6 +85,7 @@ impl ToCniError for SandboxError {
             ),
             Self::Netlink(error) => error.hint(),
             Self::NetNs(error) => error.hint(),
+            Self::Socket(error) => error.hint(),
             Self::Sysctl(error) => error.hint(),
             _ => None,
         }
