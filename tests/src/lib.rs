@@ -34,5 +34,6 @@ pub mod published;
 pub mod sctp;
 pub mod shim;
 pub mod stranger;
+pub mod syscalls;
 pub mod throughput;
 pub mod walk;

@@ -67,3 +67,56 @@ fn a_capability_that_is_missing_is_named_and_costs_nothing() {
     }
     assert_eq!(missing, 14);
 }
+
+/// The profile, from where the test was built.
+const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf/seccomp.json");
+
+/// Runs a program under a seccomp filter.
+const CONFINED: &str = env!("CARGO_BIN_EXE_confined");
+
+/// With all fast paths, and without those that host-local and bridge have.
+fn walk_confined(profile: &str, refused: &str) {
+    for fast_paths in ["on", "off"] {
+        let has_others = |way: &&Way| fast_paths == "on" || ["IPv4", "leases"].contains(&way.name);
+        let fast_paths = format!("TENON_FAST_PATHS={fast_paths}");
+        for way in WAYS.iter().filter(has_others) {
+            Walk::new(*way).go(&["env", &fast_paths, CONFINED, profile, refused]);
+        }
+    }
+}
+
+#[test]
+fn every_command_works_under_the_seccomp_profile() {
+    walk_confined(PROFILE, "");
+}
+
+/// System calls that kernels of long-term distributions lack: without all of them everything works,
+/// one way or another.
+#[test]
+fn every_command_works_on_a_kernel_without_young_system_calls() {
+    let young = "openat2,close_range,pidfd_open,clone3,faccessat2,epoll_pwait2,fchmodat2,rseq,\
+                 membarrier,statx,renameat2,getrandom";
+    walk_confined("-", young);
+}
+
+/// A filter does refuse; and what cannot be done without is an error that leaves nothing.
+#[test]
+fn a_system_call_that_is_needed_and_refused_is_an_error_that_says_so() {
+    let bridge = WAYS.iter().find(|way| way.name == "IPv4").copied().unwrap();
+    for (refused, words) in [
+        ("setns", "enter netns"),
+        ("sendto,sendmsg", ""),
+        ("linkat", "write"),
+    ] {
+        let walk = Walk::new(bridge);
+        let before = Snapshot::of(walk.world.host());
+        let outcome = walk.call("ADD", &[CONFINED, PROFILE, refused]).run();
+        let text = outcome.expect_any_error().to_string();
+        assert!(
+            text.contains(words) && text.contains("not implemented"),
+            "{refused}: {text}"
+        );
+        before.assert_unchanged(&Snapshot::of(walk.world.host()));
+        assert_eq!(walk.c1.link_names(), ["lo"], "{refused}");
+    }
+}
