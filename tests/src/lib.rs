@@ -33,4 +33,7 @@ pub mod ports;
 pub mod published;
 pub mod sctp;
 pub mod shim;
+pub mod stranger;
+pub mod syscalls;
 pub mod throughput;
+pub mod walk;

@@ -286,6 +286,8 @@ impl NetlinkError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match (self.errno()?, self.op) {
+            // The only request that goes out of a raw socket; the others have been granted by then.
+            (Errno::EPERM, Op::Announce) => "announcing IPv6 addresses needs CAP_NET_RAW",
             (Errno::EPERM, _) => "the plugin needs CAP_NET_ADMIN in the network namespace",
             (Errno::EOPNOTSUPP, Op::CreateBridge) => {
                 "this kernel has no support for bridges, or none for VLAN filtering on them \
@@ -389,6 +391,7 @@ mod tests {
     fn hints_fit_the_operation() {
         for (op, errno, part) in [
             (Op::SetUp, libc::EPERM, "CAP_NET_ADMIN"),
+            (Op::Announce, libc::EPERM, "CAP_NET_RAW"),
             (Op::CreateBridge, libc::EOPNOTSUPP, "CONFIG_BRIDGE"),
             (Op::AddVlan, libc::EOPNOTSUPP, "VLAN filtering"),
             (Op::CreateLink, libc::EOPNOTSUPP, "kind of link"),

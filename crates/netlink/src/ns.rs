@@ -54,6 +54,12 @@ pub enum NetNsError {
         /// The path as it was given.
         path: PathBuf,
     },
+    /// The path has come to lead to another namespace than the one that was meant.
+    #[error("netns {path:?} is another one than a moment ago")]
+    Changed {
+        /// The path as it was given.
+        path: PathBuf,
+    },
     /// The namespace cannot be entered.
     #[error("failed to enter netns {path:?}")]
     Enter {
@@ -95,7 +101,10 @@ impl NetNsError {
                 source.0.raw_os_error(),
                 Some(libc::ENOENT | libc::ENOTDIR | libc::ESRCH)
             ),
-            Self::NotNamespace { .. } | Self::Enter { .. } | Self::Return { .. } => false,
+            Self::NotNamespace { .. }
+            | Self::Changed { .. }
+            | Self::Enter { .. }
+            | Self::Return { .. } => false,
         }
     }
 
@@ -193,6 +202,20 @@ impl NetNs {
             dev: meta.dev(),
             inode: meta.ino(),
         })
+    }
+
+    /// Itself, if it is the one that was meant: the path may have come to lead elsewhere since
+    /// somebody looked there. `meant` is a device and an inode; any will do without.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn only(self, meant: Option<(u64, u64)>) -> Result<Self, NetNsError> {
+        let is_meant = |meant| self.id().is_ok_and(|id| (id.dev, id.inode) == meant);
+        if meant.is_none_or(is_meant) {
+            return Ok(self);
+        }
+        let path = self.path.to_path_buf();
+        Err(NetNsError::Changed { path })
     }
 
     /// Whether both are the same namespace, by whatever paths.

@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+/// What is longer comes from a config, and may be more than a clock can be moved on.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// An absolute point in time. Unlike a duration it can be handed down without being used up anew
 /// by each of the waits below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// `duration` from now.
+    /// `duration` from now; a year from now, if that is more than anybody can wait.
     #[must_use]
     pub fn after(duration: Duration) -> Self {
-        Self(Instant::now() + duration)
+        Self(Instant::now() + duration.min(LONGEST))
     }
 
     /// What is left; zero when it has passed.
@@ -42,5 +45,11 @@ mod tests {
         assert!(Deadline::after(Duration::ZERO).has_passed());
         let later = Deadline::after(Duration::from_secs(60));
         assert!(!later.has_passed() && later.remaining() <= Duration::from_secs(60));
+    }
+
+    #[test]
+    fn no_duration_is_too_long() {
+        let never = Deadline::after(Duration::MAX);
+        assert!(never.remaining() > LONGEST - Duration::from_secs(60));
     }
 }

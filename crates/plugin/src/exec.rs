@@ -184,8 +184,9 @@ impl Running {
             self.pidfd.as_ref().map(AsFd::as_fd),
         ];
         match poll_ready(fds, deadline) {
-            Ok(Some(ready)) => Ok(ready),
-            Ok(None) => Err(ExecError::Timeout {
+            // One that keeps talking is not done either.
+            Ok(Some(ready)) if ready.exited || !deadline.has_passed() => Ok(ready),
+            Ok(_) => Err(ExecError::Timeout {
                 path: self.path.clone(),
             }),
             Err(source) => Err(self.io(source)),

@@ -77,6 +77,9 @@ pub struct AttachmentRequest {
     pub attachment: Attachment,
     /// `CNI_NETNS`; nobody has opened it yet.
     pub netns: PathBuf,
+    /// Device and inode of what is there, where it was found not to be our own namespace: whoever opens
+    /// it later must see to it that it is the same.
+    pub netns_id: Option<(u64, u64)>,
 }
 
 /// DEL.
@@ -88,6 +91,8 @@ pub struct DelRequest {
     pub attachment: Attachment,
     /// `CNI_NETNS`, unless it was empty. The namespace may be gone.
     pub netns: Option<PathBuf>,
+    /// As in [`AttachmentRequest::netns_id`].
+    pub netns_id: Option<(u64, u64)>,
 }
 
 impl DelRequest {

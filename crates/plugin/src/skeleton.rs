@@ -15,6 +15,7 @@ use cni_types::config;
 use cni_types::{
     Attachment, CniError, CniResult, Command, Environment, ErrorCode, Json, Names, SpecVersion,
 };
+use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use self::version::{about, negotiate, version_reply};
@@ -110,6 +111,7 @@ pub(crate) fn tell_version<P: Plugin>() -> ExitCode {
 
 /// Serves the request in the process's environment.
 pub(crate) fn serve_environment<P: Plugin>(plugin: &P) -> ExitCode {
+    tighten_umask();
     let mut host = Host {
         getenv: &getenv,
         stdin: &mut io::stdin().lock(),
@@ -118,6 +120,16 @@ pub(crate) fn serve_environment<P: Plugin>(plugin: &P) -> ExitCode {
         deadline: None,
     };
     run(plugin, &mut host)
+}
+
+/// Whatever umask a runtime leaves us: of what we make, and our delegates, others can write nothing, and
+/// we can read it again. A umask that keeps others out altogether stays.
+fn tighten_umask() {
+    let not_for_others = Mode::S_IWGRP | Mode::S_IWOTH;
+    let inherited = umask(not_for_others) & (Mode::S_IRWXG | Mode::S_IRWXO);
+    if !not_for_others.contains(inherited) {
+        umask(inherited | not_for_others);
+    }
 }
 
 /// A variable of the process's environment.
@@ -290,10 +302,11 @@ fn dispatch<P: Plugin>(
             ifname,
         };
         // Who runs a plugin in its own process has looked already.
-        if request.deadline.is_none() {
-            refuse_own_netns(&request.env)?;
-        }
-        return dispatch_attachment(plugin, command, request, attachment, undo);
+        let netns_id = match request.deadline {
+            None => refuse_own_netns(&request.env)?,
+            Some(_) => None,
+        };
+        return dispatch_attachment(plugin, command, (request, netns_id), attachment, undo);
     }
     if command == Command::Gc {
         let valid = config::valid_attachments(&request.config)?;
@@ -307,7 +320,7 @@ fn dispatch<P: Plugin>(
 fn dispatch_attachment<P: Plugin>(
     plugin: &P,
     command: Command,
-    request: Request,
+    (request, netns_id): (Request, Option<(u64, u64)>),
     attachment: Attachment,
     undo: &mut Undo,
 ) -> Result<String, CniError> {
@@ -318,6 +331,7 @@ fn dispatch_attachment<P: Plugin>(
             request,
             attachment,
             netns,
+            netns_id,
         })?;
         return Ok(String::new());
     }
@@ -326,6 +340,7 @@ fn dispatch_attachment<P: Plugin>(
         request,
         attachment,
         netns,
+        netns_id,
     };
     if command == Command::Check {
         plugin.check(&request)?;
@@ -357,10 +372,12 @@ fn own_netns() -> io::Result<Metadata> {
 
 /// A container's namespace that is the plugin's own is a mistake of the caller, and acting on it
 /// would take the host's interfaces for the container's. The reference finds out after it has
-/// acted.
-fn refuse_own_netns(env: &Environment) -> Result<(), CniError> {
+/// acted. Answers which one it is, as nobody may act on another one afterwards.
+fn refuse_own_netns(env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
+    /// No file has this device and inode.
+    const NOTHING: (u64, u64) = (0, 0);
     if env.netns.is_empty() || env.overrides_netns_check() {
-        return Ok(());
+        return Ok(None);
     }
     let identity = |file: Metadata| (file.dev(), file.ino());
     let theirs = std::fs::metadata(&env.netns).ok().map(identity);
@@ -373,7 +390,7 @@ fn refuse_own_netns(env: &Environment) -> Result<(), CniError> {
             )),
         );
     }
-    Ok(())
+    Ok(Some(theirs.unwrap_or(NOTHING)))
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
         return Ok(result);
     }
     let clock = Psched::read()?;
-    let inside = NetNs::open(&request.netns)?.socket()?;
+    let inside = NetNs::open(&request.netns)?
+        .only(request.netns_id)?
+        .socket()?;
     let host = Socket::open()?;
     let end = host_end::get(&host, &inside, &request.attachment.ifname, &result)?;
     let target = Target {

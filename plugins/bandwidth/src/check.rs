@@ -18,7 +18,9 @@ pub(crate) fn check(request: &AttachmentRequest) -> Result<(), CniError> {
     if config.is_unlimited() {
         return Ok(());
     }
-    let inside = NetNs::open(&request.netns)?.socket()?;
+    let inside = NetNs::open(&request.netns)?
+        .only(request.netns_id)?
+        .socket()?;
     let host = Socket::open()?;
     let end = host_end::get(&host, &inside, &request.attachment.ifname, &result)?;
     let mut check = Check {

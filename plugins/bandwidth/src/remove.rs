@@ -94,7 +94,10 @@ impl Inside {
         };
         let socket = match NetNs::open_if_there(path) {
             Ok(None) => return Self::Gone,
-            Ok(Some(netns)) => netns.socket().map_err(CniError::from),
+            Ok(Some(netns)) => match netns.only(request.netns_id) {
+                Ok(netns) => netns.socket().map_err(CniError::from),
+                Err(error) => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         };
         socket.map_or_else(

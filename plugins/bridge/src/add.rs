@@ -26,7 +26,7 @@ const DEFAULT_MTU: u32 = 1500;
 /// Makes the attachment.
 pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
     let config = BridgeConfig::load(request)?;
-    let netns = NetNs::open(&request.netns)?;
+    let netns = NetNs::open(&request.netns)?.only(request.netns_id)?;
     let _claim = claim(&request.attachment)?;
     let socket = Socket::open()?;
     let home = socket.netns()?;

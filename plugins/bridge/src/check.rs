@@ -29,7 +29,7 @@ pub(crate) fn check(request: &AttachmentRequest) -> Result<(), CniError> {
         .request
         .prev_result()?
         .ok_or(BridgeError::NoPrevResult)?;
-    let netns = NetNs::open(&request.netns)?;
+    let netns = NetNs::open(&request.netns)?.only(request.netns_id)?;
     let attachment = Attachment {
         request,
         config: &config,

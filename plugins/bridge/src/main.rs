@@ -9,6 +9,7 @@ mod collect;
 mod config;
 mod error;
 mod ipam;
+mod meeting;
 mod owner;
 mod plan;
 mod remove;

@@ -22,7 +22,7 @@ impl Plugin for Loopback {
     /// `CNI_IFNAME` is not looked at: there is one loopback interface, and it is called `lo`.
     fn add(&self, request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
         let prev_result = request.request.prev_result()?;
-        let netns = NetNs::open(&request.netns)?;
+        let netns = NetNs::open(&request.netns)?.only(request.netns_id)?;
         let inside = netns.socket()?;
         let lo = find(&inside)?;
         if !lo.is_up() {
@@ -44,13 +44,15 @@ impl Plugin for Loopback {
         let Some(netns) = NetNs::open_if_there(path)? else {
             return Ok(());
         };
-        let inside = netns.socket()?;
+        let inside = netns.only(request.netns_id)?.socket()?;
         inside.request(&set_down(&find(&inside)?.id()))?;
         Ok(())
     }
 
     fn check(&self, request: &AttachmentRequest) -> Result<(), CniError> {
-        let inside = NetNs::open(&request.netns)?.socket()?;
+        let inside = NetNs::open(&request.netns)?
+            .only(request.netns_id)?
+            .socket()?;
         if find(&inside)?.is_up() {
             Ok(())
         } else {

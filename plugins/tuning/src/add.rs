@@ -14,7 +14,7 @@ use crate::state::{Kept, State, StateDir};
 pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniResult, CniError> {
     let config = TuningConfig::load_allowed(&request.request.config, &request.request.env.args)?;
     let result = prev_result(&request.request)?;
-    let inside = Inside::open(&request.netns)?;
+    let inside = Inside::open(request)?;
     if config.is_empty() {
         return Ok(result);
     }

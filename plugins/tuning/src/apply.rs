@@ -3,12 +3,12 @@
 pub(crate) mod sysctl;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::rc::Rc;
 
 use cni_netlink::{
     Link, LinkId, NetNs, NetNsError, NetNsSocketError, NetlinkError, Socket, advertise,
 };
+use cni_plugin::{AttachmentRequest, DelRequest};
 use cni_types::{CniError, CniResult, IfName, MacAddr};
 
 use self::sysctl::SysctlValue;
@@ -33,14 +33,19 @@ pub(crate) enum Which {
 }
 
 impl Inside {
-    /// Opens the namespace at `path`.
-    pub(crate) fn open(path: &Path) -> Result<Self, NetNsSocketError> {
-        Self::of(NetNs::open(path)?)
+    /// Opens the container's namespace.
+    pub(crate) fn open(request: &AttachmentRequest) -> Result<Self, NetNsSocketError> {
+        Self::of(NetNs::open(&request.netns)?.only(request.netns_id)?)
     }
 
-    /// Opens the namespace at `path` if there is one.
-    pub(crate) fn open_if_there(path: &Path) -> Result<Option<Self>, NetNsSocketError> {
-        NetNs::open_if_there(path)?.map(Self::of).transpose()
+    /// Opens the container's namespace if there is one.
+    pub(crate) fn open_if_there(request: &DelRequest) -> Result<Option<Self>, NetNsSocketError> {
+        let there = match &request.netns {
+            Some(path) => NetNs::open_if_there(path)?,
+            None => None,
+        };
+        let open = |netns: NetNs| Self::of(netns.only(request.netns_id)?);
+        there.map(open).transpose()
     }
 
     fn of(netns: NetNs) -> Result<Self, NetNsSocketError> {

@@ -16,7 +16,7 @@ use crate::state::{Kept, State, StateDir};
 pub(crate) fn check(request: &AttachmentRequest) -> Result<(), CniError> {
     let config = TuningConfig::load(&request.request.config, &request.request.env.args)?;
     prev_result(&request.request)?;
-    let inside = Inside::open(&request.netns)?;
+    let inside = Inside::open(request)?;
     let ifname = &request.attachment.ifname;
     let link = inside.find_link(ifname)?;
     let link = link.ok_or_else(|| TuningError::CheckNoLink(ifname.clone()))?;

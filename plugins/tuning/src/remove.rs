@@ -31,11 +31,7 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     {
         return Ok(());
     }
-    let inside = match &request.netns {
-        Some(path) => Inside::open_if_there(path)?,
-        None => None,
-    };
-    if let Some(inside) = inside {
+    if let Some(inside) = Inside::open_if_there(request)? {
         hand_over(&dir, attachment, &mut state)?;
         for error in inside.put_back(&attachment.ifname, &state, Which::Untouched)? {
             eprintln!("not restored: {error}");

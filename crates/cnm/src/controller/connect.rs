@@ -78,6 +78,7 @@ impl Controller {
         let driver = self.drivers.network(&network.driver)?;
         let lock = self.store.lock_network(&network.id(), limits.total)?;
         let sandbox = self.sandboxes.identify(&endpoint.sandbox.path)?;
+        sandbox.only(endpoint.sandbox.id)?;
         let ready = self.ensure_network(network, &lock, limits)?;
         let generation = self.generation(network, endpoint);
         let id = match endpoint.ids {

@@ -287,8 +287,8 @@ impl Joining<'_> {
     }
 
     pub(super) fn place(&mut self, placement: &Placement) -> Outcome<Placed> {
-        let path = &self.record.sandbox.path;
-        match self.controller.sandboxes.place(path, placement) {
+        let sandbox = &self.record.sandbox;
+        match self.controller.sandboxes.place(sandbox, placement) {
             Ok(placed) => {
                 self.record.link = Some(placed.link.clone());
                 self.record.owed.confirm(&Due::Link);

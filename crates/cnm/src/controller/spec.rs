@@ -165,6 +165,8 @@ pub enum EndpointIds {
 pub struct SandboxSpec {
     /// The path of its namespace.
     pub path: PathBuf,
+    /// Device and inode of the namespace that must be there, if not any will do.
+    pub id: Option<(u64, u64)>,
     /// The path that drivers are told, where it is another one.
     pub key: Option<PathBuf>,
 }

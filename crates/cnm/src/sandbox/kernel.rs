@@ -49,9 +49,13 @@ impl Sandboxes for Kernel {
         Ok(inside.find_link_by_any_name(name)?.is_none())
     }
 
-    fn place(&self, path: &Path, placement: &Placement) -> Result<Placed, SandboxError> {
+    fn place(
+        &self,
+        sandbox: &SandboxRecord,
+        placement: &Placement,
+    ) -> Result<Placed, SandboxError> {
         let host = Socket::open()?;
-        let netns = NetNs::open(path)?;
+        let netns = NetNs::open(&sandbox.path)?.only(Some((sandbox.dev, sandbox.inode)))?;
         let inside = netns.socket()?;
         let link = host
             .find_link(&placement.src_name)?

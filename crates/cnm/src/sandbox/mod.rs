@@ -85,9 +85,24 @@ impl ToCniError for SandboxError {
             ),
             Self::Netlink(error) => error.hint(),
             Self::NetNs(error) => error.hint(),
+            Self::Socket(error) => error.hint(),
             Self::Sysctl(error) => error.hint(),
             _ => None,
         }
+    }
+}
+
+impl SandboxRecord {
+    /// Sees to it that this is the namespace that was meant, by device and inode, if one was.
+    ///
+    /// # Errors
+    /// It is another one: the path has come to lead elsewhere.
+    pub fn only(&self, meant: Option<(u64, u64)>) -> Result<(), SandboxError> {
+        if meant.is_none_or(|meant| meant == (self.dev, self.inode)) {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        Err(NetNsError::Changed { path }.into())
     }
 }
 
@@ -188,7 +203,8 @@ pub trait Sandboxes {
     ///
     /// # Errors
     /// The kernel refused something.
-    fn place(&self, path: &Path, placement: &Placement) -> Result<Placed, SandboxError>;
+    fn place(&self, sandbox: &SandboxRecord, placement: &Placement)
+    -> Result<Placed, SandboxError>;
 
     /// Moves a link back to the host's namespace, under the name it came with. A sandbox that is
     /// gone, or is another one by now, has no link of ours.

@@ -44,7 +44,7 @@ impl Made {
     }
 
     fn place(&self, placement: &Placement) -> Result<Placed, SandboxError> {
-        Kernel.place(self.path(), placement)
+        Kernel.place(&self.sandbox(), placement)
     }
 }
 

@@ -10,15 +10,14 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd as _;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixListener;
 
 use cni_netlink::{LinkId, NetNs, Socket};
 use cni_types::Attachment;
 
 use crate::error::BridgeError;
+use crate::meeting::{Meeting, meet};
 use crate::owner;
 
 /// An ADD's claim on what it shares with others.
@@ -61,16 +60,11 @@ impl SharedUse {
 
 /// Keeps a second ADD of the same attachment away for as long as the returned value lives, so that
 /// neither can take from the other what it takes back itself. Runtimes promise not to do this.
-///
-/// An abstract socket is of the host's namespace, leaves no file, and goes with its process.
-pub(crate) fn claim(attachment: &Attachment) -> Result<Option<UnixDatagram>, BridgeError> {
-    let address = SocketAddr::from_abstract_name(owner::claim_name(attachment));
-    match address.and_then(|address| UnixDatagram::bind_addr(&address)) {
-        Ok(claim) => Ok(Some(claim)),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(BridgeError::AddUnderWay(attachment.clone()))
-        }
-        // Without Unix sockets there is no claim; the promise holds all the same.
-        Err(_) => Ok(None),
+pub(crate) fn claim(attachment: &Attachment) -> Result<Option<UnixListener>, BridgeError> {
+    match meet(&owner::claim_name(attachment)) {
+        Meeting::First(claim) => Ok(Some(claim)),
+        Meeting::Ours(_) => Err(BridgeError::AddUnderWay(attachment.clone())),
+        // Who is not ours makes no claims; the promise holds all the same.
+        Meeting::Nobody => Ok(None),
     }
 }

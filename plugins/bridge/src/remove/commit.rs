@@ -7,15 +7,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::io::{self, Read, Write};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use cni_netlink::random_bytes;
 use cni_plugin::Deadline;
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::unistd::geteuid;
+
+use crate::meeting::{Meeting, bind, is_ours, meet};
 
 /// The name of the socket.
 const NAME: &str = "tenon bridge DEL";
@@ -27,8 +25,9 @@ const GATHERING: Duration = Duration::from_millis(200);
 /// others come.
 const GATHERINGS: usize = 3;
 
-/// How often the name is tried: between another's bind(2) and its listen(2) nobody can connect.
-const TRIES: usize = 64;
+/// How many connections a leader looks at each time, so that none can keep it by calling again and
+/// again.
+const CALLERS: usize = 1024;
 
 /// What a DEL is to others.
 pub(super) enum Part {
@@ -51,35 +50,17 @@ pub(super) struct Line(UnixStream);
 
 /// Takes the lead, or finds who has it.
 pub(super) fn take_part() -> Part {
-    let Ok(name) = SocketAddr::from_abstract_name(NAME) else {
-        return Part::Alone;
-    };
-    for _again in 0..TRIES {
-        match UnixListener::bind_addr(&name) {
-            Ok(listener) => return Leader::new(listener).map_or(Part::Alone, Part::Lead),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(_) => return Part::Alone,
-        }
-        match UnixStream::connect_addr(&name) {
-            Ok(stream) if is_ours(&stream) => return Part::Follow(Line(stream)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            // Somebody else's.
-            Ok(_) | Err(_) => return Part::Alone,
-        }
+    match meet(NAME) {
+        Meeting::First(listener) => Leader::new(listener).map_or(Part::Alone, Part::Lead),
+        Meeting::Ours(stream) => Part::Follow(Line(stream)),
+        Meeting::Nobody => Part::Alone,
     }
-    Part::Alone
-}
-
-/// Whether the other side is of the same user: abstract sockets have no permissions.
-fn is_ours(stream: &UnixStream) -> bool {
-    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw())
 }
 
 impl Leader {
     /// Takes the lead, if nobody has it.
     pub(super) fn take_lead() -> Option<Self> {
-        let name = SocketAddr::from_abstract_name(NAME).ok()?;
-        UnixListener::bind_addr(&name).and_then(Self::new).ok()
+        bind(NAME).and_then(Self::new).ok()
     }
 
     fn new(listener: UnixListener) -> io::Result<Self> {
@@ -101,6 +82,7 @@ impl Leader {
         let deadline = Deadline::after(GATHERING);
         for _time in 0..GATHERINGS {
             let mut new: Vec<UnixStream> = std::iter::from_fn(|| self.listener.accept().ok())
+                .take(CALLERS)
                 .map(|(stream, _)| stream)
                 .filter(is_ours)
                 .filter(|stream| (&*stream).write_all(&self.group().to_ne_bytes()).is_ok())

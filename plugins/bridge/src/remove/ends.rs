@@ -22,7 +22,7 @@ impl ContainerEnd {
         let Some(netns) = NetNs::open_if_there(path)? else {
             return Ok(None);
         };
-        let inside = netns.socket()?;
+        let inside = netns.only(request.netns_id)?.socket()?;
         match inside.find_link(&request.attachment.ifname)? {
             Some(link) if link.is_kind("veth") => {
                 let link = link.id();

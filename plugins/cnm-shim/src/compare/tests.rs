@@ -24,6 +24,7 @@ fn request() -> AttachmentRequest {
             ifname: "eth0".parse().unwrap(),
         },
         netns: "/run/netns/c1".into(),
+        netns_id: None,
     }
 }
 

@@ -65,7 +65,8 @@ impl Adding<'_> {
     /// Nobody is asked for anything before it is known that there is room.
     fn require_room(&self) -> Result<(), CniError> {
         let sandboxes = self.controller.sandboxes();
-        sandboxes.identify(&self.request.netns)?;
+        let sandbox = sandboxes.identify(&self.request.netns)?;
+        sandbox.only(self.request.netns_id)?;
         let id = self.config.network.id();
         self.controller.clear(&id, self.attachment(), self.limits)?;
         let name = &self.attachment().ifname;
@@ -104,6 +105,7 @@ impl Adding<'_> {
             attachment: self.attachment().clone(),
             sandbox: SandboxSpec {
                 path: self.request.netns.clone(),
+                id: self.request.netns_id,
                 key: self.key(),
             },
             mac: wishes.mac,

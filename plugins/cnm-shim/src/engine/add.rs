@@ -116,7 +116,7 @@ impl Adding<'_> {
         container::require_joinable(&container)?;
         let netns = &self.request.netns;
         let sandbox = container::require_namespace(&container, netns)?;
-        let inside = NetNs::open(netns)?.socket()?;
+        let inside = NetNs::open(netns)?.only(self.request.netns_id)?.socket()?;
         if let Some(taken) = inside.find_link_by_any_name(self.ifname())? {
             return Err(name_taken(self.ifname(), &taken).into());
         }

@@ -77,7 +77,9 @@ fn lost_name(
     let Ok(old) = link.src_name.parse::<IfName>() else {
         return Ok(None);
     };
-    let inside = NetNs::open(&request.netns)?.socket()?;
+    let inside = NetNs::open(&request.netns)?
+        .only(request.netns_id)?
+        .socket()?;
     let found = inside.find_link_by_any_name(&old)?;
     let is_ours = found.is_some_and(|found| found.index == link.index);
     Ok((!is_ours).then(|| link.src_name.clone()))

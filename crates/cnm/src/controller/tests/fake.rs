@@ -425,7 +425,7 @@ impl Sandboxes for World {
         Ok(!self.0.borrow().sandbox_links.contains_key(name.as_str()))
     }
 
-    fn place(&self, _: &Path, placement: &Placement) -> Result<Placed, SandboxError> {
+    fn place(&self, _: &SandboxRecord, placement: &Placement) -> Result<Placed, SandboxError> {
         let mut state = self.0.borrow_mut();
         let src_name = placement.src_name.to_string();
         if !state.host_links.remove(&src_name) {

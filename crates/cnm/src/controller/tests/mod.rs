@@ -115,6 +115,7 @@ fn endpoint() -> EndpointSpec {
         attachment: attachment("c1"),
         sandbox: SandboxSpec {
             path: "/run/netns/c1".into(),
+            id: None,
             key: None,
         },
         mac: None,
