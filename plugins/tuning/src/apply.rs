@@ -9,6 +9,7 @@ use std::rc::Rc;
 use cni_netlink::{
     Link, LinkId, NetNs, NetNsError, NetNsSocketError, NetlinkError, Socket, advertise,
 };
+use cni_plugin::remark;
 use cni_types::{CniError, CniResult, IfName, MacAddr};
 
 use self::sysctl::SysctlValue;
@@ -157,8 +158,8 @@ impl Inside {
         }
         match self.netns.run(|| advertise(&link.id(), mac, &addresses)) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => eprintln!("{}", CniError::from(error)),
-            Err(error) => eprintln!("{}", CniError::from(error)),
+            Ok(Err(error)) => remark(CniError::from(error)),
+            Err(error) => remark(CniError::from(error)),
         }
     }
 }
