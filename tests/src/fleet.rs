@@ -208,12 +208,36 @@ impl<'a> Member<'a> {
     /// DEL of each plugin, the last one first, which has to succeed and to take the interface.
     #[track_caller]
     pub fn del(&self, random: &mut Random, result: &Value) {
-        for plugin in self.plugins().iter().rev() {
-            let deleted = self.call(random, "DEL", plugin, result).run();
+        for deleted in self.dels(random, result).iter().map(Runner::run) {
             self.tally.note("DEL", &deleted);
             deleted.expect_silent_ok();
         }
         assert!(!self.has_interface(), "{}: DEL left its interface", self.id);
+    }
+
+    /// The calls that make a DEL.
+    pub fn dels(&self, random: &mut Random, result: &Value) -> Vec<Runner> {
+        let plugins = self.plugins().iter().rev();
+        plugins
+            .map(|plugin| self.call(random, "DEL", plugin, result))
+            .collect()
+    }
+
+    /// Of an attachment that CHECK has found as it should be: so it is.
+    #[track_caller]
+    pub fn assert_complete(&self, result: &Value) {
+        let mut wanted: Vec<_> = cidrs(result).iter().map(|cidr| bare(cidr)).collect();
+        let mut found = self.addresses();
+        wanted.sort();
+        found.sort();
+        assert_eq!(found, wanted, "{}", self.id);
+        for gateway in &self.chain.gateways {
+            assert!(
+                self.netns.ping_within(gateway, 10),
+                "{} has no {gateway}",
+                self.id
+            );
+        }
     }
 
     /// A runtime that loses patience with one plugin and ends it, and calls no other.
