@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 /// How long such a process may take.
@@ -18,16 +19,35 @@ pub fn adopt_orphans() {
 /// waits for a child of this process.
 ///
 /// # Panics
-/// If one stays, or has ended badly.
+/// If one stays, or has not ended well.
 #[track_caller]
 pub fn wait_for_all() -> usize {
+    wait(|status| matches!(status, WaitStatus::Exited(_, 0)))
+}
+
+/// The same, where some were ended, or nobody listened to them.
+///
+/// # Panics
+/// If one stays, or has crashed.
+#[track_caller]
+pub fn wait_for_the_ended() -> usize {
+    wait(|status| {
+        matches!(
+            status,
+            WaitStatus::Exited(..) | WaitStatus::Signaled(_, Signal::SIGTERM | Signal::SIGKILL, _)
+        )
+    })
+}
+
+#[track_caller]
+fn wait(is_well: impl Fn(&WaitStatus) -> bool) -> usize {
     let start = Instant::now();
     let mut ended = 0;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Err(Errno::ECHILD) => return ended,
             Ok(WaitStatus::StillAlive) => std::thread::yield_now(),
-            Ok(WaitStatus::Exited(_, 0)) => ended += 1,
+            Ok(status) if is_well(&status) => ended += 1,
             other => panic!("a process that was left behind: {other:?}"),
         }
         assert!(start.elapsed() < LIMIT, "a process stays");

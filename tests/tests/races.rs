@@ -62,7 +62,7 @@ fn two_hundred_containers_come_and_go_in_no_order() {
     game.play(seed, Duration::from_secs(seconds));
     eprint!("{tally}");
     game.end(&mut random);
-    reaper::wait_for_all();
+    reaper::wait_for_the_ended();
     before.assert_unchanged(&machine(&world));
     for what in [
         "ADD",
@@ -278,7 +278,11 @@ impl Game<'_> {
             for (thread, seed) in seeds.into_iter().enumerate() {
                 scope.spawn(move || {
                     let mut random = Random::new(seed);
-                    let places = self.places.iter().skip(thread).step_by(seeds_len());
+                    let places = self
+                        .places
+                        .iter()
+                        .skip(thread)
+                        .step_by(usize::try_from(THREADS).unwrap());
                     for place in places {
                         if let Some(result) = held(place).take() {
                             place.member.check_ok(&mut random, &result);
@@ -293,10 +297,6 @@ impl Game<'_> {
     fn count(&self, what: &str) {
         self.tally.count(what, Duration::ZERO);
     }
-}
-
-fn seeds_len() -> usize {
-    usize::try_from(THREADS).unwrap()
 }
 
 fn held<'p>(place: &'p Place<'_>) -> MutexGuard<'p, Option<Value>> {
