@@ -1,7 +1,7 @@
 //! One container's way through the plugins of a network configuration list, as a runtime leads it:
 //! each gets the result of those before it, and of the capability arguments those that it declares.
 
-use cni_testkit::{Conf, Netns, Outcome, Suite};
+use cni_testkit::{Conf, Netns, Outcome, Runner, Suite};
 use serde_json::{Map, Value, json};
 
 /// The interface that attachments get.
@@ -47,6 +47,11 @@ impl<'a> Attachment<'a> {
 
     /// One command of one plugin; `prev_result` may be null.
     pub fn call(&self, command: &str, plugin: &Value, prev_result: &Value) -> Outcome {
+        self.runner(command, plugin, prev_result).run()
+    }
+
+    /// The same, not run yet.
+    pub fn runner(&self, command: &str, plugin: &Value, prev_result: &Value) -> Runner {
         let list = json!({"cniVersion": self.list["cniVersion"], "name": self.list["name"]});
         let mut conf = Conf(plugin.clone()).with(list).without("capabilities");
         let arguments = self.arguments_for(plugin);
@@ -60,9 +65,9 @@ impl<'a> Attachment<'a> {
         let call = call.command(command).conf(&conf);
         let call = call.attachment(self.id, self.netns, IFNAME);
         if self.netns_is_gone {
-            return call.netns("").run();
+            return call.netns("");
         }
-        call.run()
+        call
     }
 
     fn arguments_for(&self, plugin: &Value) -> Map<String, Value> {
@@ -99,7 +104,8 @@ impl<'a> Attachment<'a> {
         }
     }
 
-    fn plugins(&self) -> &'a [Value] {
+    /// Its plugins in order.
+    pub fn plugins(&self) -> &'a [Value] {
         self.list["plugins"].as_array().unwrap()
     }
 }

@@ -15,7 +15,7 @@ use cni_types::{
 use crate::exec::{ExecError, Group, Outcome, Running};
 use crate::linked::Linked;
 use crate::request::search_path;
-use crate::{Deadline, Request, Undo};
+use crate::{Deadline, Request, Undo, remark};
 
 /// How long the DEL that takes back a failed ADD may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -166,7 +166,7 @@ impl Delegate {
     /// Passes on what it had to say, and turns a failure into its own error.
     fn judge(&self, outcome: &Outcome) -> Result<(), CniError> {
         if !outcome.stderr.is_empty() {
-            eprint!("{}", String::from_utf8_lossy(&outcome.stderr));
+            remark(String::from_utf8_lossy(&outcome.stderr).trim_end());
         }
         if outcome.status.success() {
             Ok(())

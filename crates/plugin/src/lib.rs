@@ -15,6 +15,7 @@ mod delegate;
 pub mod detach;
 pub mod exec;
 pub mod linked;
+mod remark;
 mod request;
 mod skeleton;
 pub mod start;
@@ -22,6 +23,7 @@ mod undo;
 
 pub use deadline::Deadline;
 pub use delegate::{Delegate, RunningAdd};
+pub use remark::remark;
 pub use request::{AttachmentRequest, DelRequest, GcRequest, Request};
 pub use skeleton::{Host, Plugin, PluginInfo, main, run};
 pub use undo::Undo;

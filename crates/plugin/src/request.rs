@@ -10,7 +10,7 @@ use cni_types::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::Deadline;
+use crate::{Deadline, remark};
 
 /// How long a delegate may take when the config does not say: shorter than the two minutes
 /// after which kubelet gives up a sandbox, so that there is still time to undo and explain.
@@ -100,7 +100,7 @@ impl DelRequest {
     #[must_use]
     pub fn prev_result(&self) -> Option<CniResult> {
         self.request.prev_result().unwrap_or_else(|error| {
-            eprintln!("going on without prevResult: {error}");
+            remark(format_args!("going on without prevResult: {error}"));
             None
         })
     }

@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use self::version::{about, negotiate, version_reply};
-use crate::{AttachmentRequest, Deadline, DelRequest, GcRequest, Request, Undo};
+use crate::{AttachmentRequest, Deadline, DelRequest, GcRequest, Request, Undo, remark};
 
 /// No config is larger than this; a GC of 100,000 attachments takes a fifth of it.
 const STDIN_LIMIT: u64 = 64 << 20;
@@ -219,7 +219,7 @@ fn write_all(to: &mut dyn Write, text: &str) -> ExitCode {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("could not write the reply: {error}");
+            remark(format_args!("could not write the reply: {error}"));
             ExitCode::FAILURE
         }
     }

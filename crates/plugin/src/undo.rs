@@ -4,6 +4,8 @@ use std::fmt;
 
 use cni_types::CniError;
 
+use crate::remark;
+
 type Step = Box<dyn FnOnce() -> Result<(), CniError>>;
 
 /// The steps that take back what has been done so far, run last first.
@@ -57,7 +59,7 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         for leftover in self.run() {
-            eprintln!("{leftover}");
+            remark(leftover);
         }
     }
 }

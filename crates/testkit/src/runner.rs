@@ -30,7 +30,7 @@ pub struct Runner {
     program: PathBuf,
     wrapper: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
-    stdin: Vec<u8>,
+    pub(crate) stdin: Vec<u8>,
     cwd: PathBuf,
     timeout: Duration,
 }
@@ -212,17 +212,7 @@ impl Runner {
         })
     }
 
-    /// Starts it and does not wait, for a test that ends it in the middle.
-    #[must_use]
-    pub fn start(&self) -> Running {
-        let mut child = self.spawn();
-        let mut stdin = child.stdin.take().unwrap();
-        // A pipe takes a configuration whole: this does not wait.
-        let _ = stdin.write_all(&self.stdin);
-        Running { child }
-    }
-
-    fn spawn(&self) -> Child {
+    pub(crate) fn spawn(&self) -> Child {
         let mut words = self.wrapper.clone();
         words.push(self.program.clone().into_os_string());
         let mut command = Command::new(&words[0]);
@@ -248,35 +238,6 @@ impl Runner {
     }
 }
 
-/// A call that is under way. Dropping it kills it.
-#[derive(Debug)]
-pub struct Running {
-    child: Child,
-}
-
-impl Running {
-    /// Kills it and all it has started, at once and without a word, as the kernel does that has no
-    /// memory left. Panics if it has ended by itself.
-    pub fn kill(mut self) {
-        let ended = self.child.try_wait().unwrap();
-        assert!(ended.is_none(), "it ended before: {ended:?}");
-        self.end();
-    }
-
-    fn end(&mut self) {
-        let _ = killpg(group_of(&self.child), Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.end();
-        }
-    }
-}
-
 /// Has the kernel kill the process when the thread that spawned it ends, however it ends.
 #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
 pub(crate) fn end_with_thread(command: &mut Command) {
@@ -286,7 +247,7 @@ pub(crate) fn end_with_thread(command: &mut Command) {
     }
 }
 
-fn group_of(child: &Child) -> Pid {
+pub(crate) fn group_of(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap())
 }
 

@@ -1,11 +1,12 @@
 //! What is worth telling, though it is no failure.
 
+use cni_plugin::remark;
 use cni_types::{CniError, ErrorCode};
 
 /// Tells people; the runtime keeps standard error in its log.
 pub(crate) fn notes(notes: &[String]) {
     for note in notes {
-        eprintln!("{note}");
+        remark(note);
     }
 }
 

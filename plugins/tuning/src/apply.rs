@@ -8,7 +8,7 @@ use std::rc::Rc;
 use cni_netlink::{
     Link, LinkId, NetNs, NetNsError, NetNsSocketError, NetlinkError, Socket, advertise,
 };
-use cni_plugin::{AttachmentRequest, DelRequest};
+use cni_plugin::{AttachmentRequest, DelRequest, remark};
 use cni_types::{CniError, CniResult, IfName, MacAddr};
 
 use self::sysctl::SysctlValue;
@@ -162,8 +162,8 @@ impl Inside {
         }
         match self.netns.run(|| advertise(&link.id(), mac, &addresses)) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => eprintln!("{}", CniError::from(error)),
-            Err(error) => eprintln!("{}", CniError::from(error)),
+            Ok(Err(error)) => remark(CniError::from(error)),
+            Err(error) => remark(CniError::from(error)),
         }
     }
 }

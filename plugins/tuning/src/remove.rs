@@ -4,7 +4,7 @@
 //! plugins in front, whose turn comes after this one's, will take the interface away, and with an
 //! error here they would never get to it.
 
-use cni_plugin::DelRequest;
+use cni_plugin::{DelRequest, remark};
 use cni_types::{Attachment, CniError};
 
 use crate::apply::{Inside, Which};
@@ -34,7 +34,7 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     if let Some(inside) = Inside::open_if_there(request)? {
         hand_over(&dir, attachment, &mut state)?;
         for error in inside.put_back(&attachment.ifname, &state, Which::Untouched)? {
-            eprintln!("not restored: {error}");
+            remark(format_args!("not restored: {error}"));
         }
     }
     Ok(dir.remove(attachment)?)

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
 
 use crate::error::Cause;
 
@@ -72,13 +76,14 @@ fn tidy(stderr: &[u8]) -> String {
 fn spawn(program: &'static str, args: &[&str]) -> Result<Child, Cause> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for folder in FOLDERS {
-        let spawned = Command::new(format!("{folder}{program}"))
+        let mut command = Command::new(format!("{folder}{program}"));
+        command
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        match spawned {
+            .stderr(Stdio::piped());
+        end_with_us(&mut command);
+        match command.spawn() {
             Ok(child) => return Ok(child),
             Err(error) if error.kind() == io::ErrorKind::NotFound => failure = error,
             Err(source) => return Err(Cause::Spawn { program, source }),
@@ -88,6 +93,23 @@ fn spawn(program: &'static str, args: &[&str]) -> Result<Child, Cause> {
         program,
         source: failure,
     })
+}
+
+/// A runtime that loses patience kills the plugin, and calls DEL. A program that goes on, as soon as it gets its
+/// lock, would make rules for which there is no DEL any more.
+#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn end_with_us(command: &mut Command) {
+    let parent = getpid();
+    let end_with_parent = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // It may have died just before.
+        let has_parent = getppid() == parent;
+        has_parent.then_some(()).ok_or_else(|| Errno::ESRCH.into())
+    };
+    // SAFETY: these are plain system calls: no allocation, no lock.
+    unsafe {
+        command.pre_exec(end_with_parent);
+    }
 }
 
 /// A program that does not read its input tells why at its end. What does not fit into a pipe is

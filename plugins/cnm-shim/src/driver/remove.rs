@@ -4,7 +4,7 @@ use cni_cnm::NetworkId;
 use cni_cnm::controller::Controller;
 use cni_cnm::store::StoreError;
 use cni_cnm::store::record::EndpointRecord;
-use cni_plugin::{DelRequest, Delegate, GcRequest, Request};
+use cni_plugin::{DelRequest, Delegate, GcRequest, Request, remark};
 use cni_types::{Attachment, CniError, Command, ErrorCode, Json};
 
 use crate::config::{DriverConfig, Settings};
@@ -67,11 +67,11 @@ impl Removal<'_> {
         match self.controller.endpoint(&self.network, self.attachment) {
             Err(StoreError::Broken { path, why }) => {
                 let aside = self.controller.store().set_aside(&path)?;
-                eprintln!(
+                remark(format_args!(
                     "{} is not a record: {why}; it is kept as {}",
                     path.display(),
                     aside.display()
-                );
+                ));
                 Ok(None)
             }
             read => Ok(read?),
