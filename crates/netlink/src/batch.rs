@@ -1,8 +1,10 @@
 //! Sending changes, alone or several at once, and collecting their acknowledgements.
 
+use nix::libc;
+
 use crate::change::{BatchError, Change};
 use crate::error::{Cause, NetlinkError};
-use crate::frame::{self, Outcome, push_request};
+use crate::frame::{self, Frame, Outcome, push_request};
 use crate::link::Link;
 use crate::socket::{ACK, REQUEST, Socket, refusal};
 
@@ -98,7 +100,10 @@ impl Socket {
         }
         *broken = self
             .send(&bytes)
-            .and_then(|()| self.collect_acks(first, &mut acks))
+            .and_then(|()| {
+                let collected = self.collect_acks(first, &mut acks);
+                collected.map_err(Cause::unheard)
+            })
             .err();
         acks
     }
@@ -107,7 +112,7 @@ impl Socket {
         let mut echoes: Vec<(u32, Link)> = Vec::new();
         let mut missing = acks.len();
         while missing > 0 {
-            self.receive(|frame| {
+            let mut take = |frame: Frame<'_>| {
                 let at = frame.seq.wrapping_sub(first);
                 let Some(slot) = acks.get_mut(at as usize) else {
                     return Ok(()); // the late answer to a request that was given up
@@ -121,7 +126,13 @@ impl Socket {
                 let echo = echoes.pop_if(|(of, _)| *of == at).map(|(_, link)| link);
                 *slot = Some(refusal(outcome).map(|()| Reply { echo }));
                 Ok(())
-            })?;
+            };
+            // The kernel has answered before the send was over. Where a receive fails, the answer may be
+            // there all the same; it must not be missed for less than need be.
+            if let Err(cause) = self.receive(&mut take) {
+                self.receive_with(libc::MSG_DONTWAIT, &mut take)
+                    .map_err(|_nothing| cause)?;
+            }
         }
         Ok(())
     }
