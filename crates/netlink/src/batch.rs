@@ -111,6 +111,9 @@ impl Socket {
     fn collect_acks(&self, first: u32, acks: &mut [Option<Acked>]) -> Result<(), Cause> {
         let mut echoes: Vec<(u32, Link)> = Vec::new();
         let mut missing = acks.len();
+        // The kernel has answered before the send was over. So what can be heard is there when a receive fails, and
+        // what is not there will not come.
+        let mut failure = None;
         while missing > 0 {
             let mut take = |frame: Frame<'_>| {
                 let at = frame.seq.wrapping_sub(first);
@@ -127,11 +130,11 @@ impl Socket {
                 *slot = Some(refusal(outcome).map(|()| Reply { echo }));
                 Ok(())
             };
-            // The kernel has answered before the send was over. Where a receive fails, the answer may be
-            // there all the same; it must not be missed for less than need be.
-            if let Err(cause) = self.receive(&mut take) {
-                self.receive_with(libc::MSG_DONTWAIT, &mut take)
-                    .map_err(|_nothing| cause)?;
+            let flags = failure.as_ref().map_or(0, |_| libc::MSG_DONTWAIT);
+            match (self.receive_with(flags, &mut take), failure.take()) {
+                (Err(cause), None) => failure = Some(cause),
+                (Err(_nothing_more), Some(first)) => return Err(first),
+                (Ok(()), before) => failure = before,
             }
         }
         Ok(())

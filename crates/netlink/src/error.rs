@@ -411,6 +411,24 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_has_heard_of_may_be_done() {
+        let of = |cause| NetlinkError {
+            op: Op::SetUp,
+            subject: "x".to_owned(),
+            cause,
+        };
+        let lost = io::Error::from_raw_os_error(libc::ENOBUFS);
+        let lost = of(Cause::Io(lost).unheard());
+        assert!(lost.is_unheard() && lost.is_busy());
+        let words = lost.cause.to_string();
+        assert_eq!(words, "No buffer space available: the answer is lost");
+        assert_eq!(lost.cause.again().to_string(), words);
+        assert!(of(Cause::Timeout.unheard()).is_unheard());
+        assert!(!of(Cause::refused(libc::ENOBUFS).unheard()).is_unheard());
+        assert!(!of(Cause::Io(io::ErrorKind::WouldBlock.into())).is_unheard());
+    }
+
+    #[test]
     fn hints_fit_the_operation() {
         for (op, errno, part) in [
             (Op::SetUp, libc::EPERM, "CAP_NET_ADMIN"),
