@@ -55,6 +55,8 @@ scenes! {
     host_local_with_an_index = "host-local-indexed",
     portmap = "portmap",
     firewall = "firewall",
+    firewall_with_iptables = "firewall-iptables",
+    firewall_that_chooses_its_backend = "firewall-unnamed",
     bandwidth = "bandwidth",
     tuning = "tuning",
     loopback = "loopback",

@@ -35,14 +35,16 @@ pub struct Tally {
 /// Has each fault of the share happen once. `make` makes the scene, again after each failure.
 ///
 /// # Panics
-/// With all that went wrong.
+/// With the faults that something went wrong after; what it was is on stderr.
 pub fn run(command: Command, share: Share, make: &dyn Fn() -> Scene) -> Tally {
     let mut campaign = Campaign::begin(command, make());
     let faults = campaign.faults(share);
     let mut failures = Vec::new();
     for fault in &faults {
         if let Err(why) = campaign.try_out(fault) {
-            failures.push(format!("{fault}: {why}"));
+            // At once: a run of everything takes long.
+            eprintln!("{fault}: {why}\n");
+            failures.push(fault.to_string());
             let Campaign { tally, scene, .. } = campaign;
             drop(scene);
             campaign = Campaign::begin(command, make());
@@ -54,7 +56,7 @@ pub fn run(command: Command, share: Share, make: &dyn Fn() -> Scene) -> Tally {
         "{} of {} faults ({share:?}):\n{}",
         failures.len(),
         faults.len(),
-        failures.join("\n\n")
+        failures.join("\n")
     );
     campaign.tally
 }

@@ -29,7 +29,9 @@ pub fn make(name: &str) -> Scene {
         "host-local" => host_local(world, c1),
         "host-local-indexed" => host_local(world, c1).fast_paths("on").beside_another(),
         "portmap" => behind(world, c1, "portmap", published()),
-        "firewall" => behind(world, c1, "firewall", json!({})),
+        "firewall" => behind(world, c1, "firewall", json!({"backend": "nftables"})),
+        "firewall-iptables" => behind(world, c1, "firewall", json!({"backend": "iptables"})),
+        "firewall-unnamed" => behind(world, c1, "firewall", json!({})),
         "bandwidth" => behind(world, c1, "bandwidth", limits()),
         "tuning" => behind(world, c1, "tuning", settings()),
         "loopback" => {

@@ -160,7 +160,11 @@ fn is_trace_of_attempt(line: &str) -> bool {
         && (path.ends_with('/')
             || path.starts_with("/run/tenon/")
             || path.contains("/last_reserved_ip.")
-            || (path.ends_with("lock") && rest.ends_with("\"\"")))
+            || (rest.ends_with("\"\"") && is_lock(path)))
+}
+
+fn is_lock(path: &str) -> bool {
+    path.ends_with("/lock") || path.contains("/locks/")
 }
 
 /// The qdiscs and the filters at them, whose numbers are the kernel's.

@@ -28,9 +28,6 @@ pub(super) fn judge(outcome: &Outcome, fault: &Fault) -> Result<Verdict, String>
     if outcome.timed_out {
         return Err("it hangs".to_owned());
     }
-    if outcome.stderr.contains("panicked") {
-        return Err("it panicked".to_owned());
-    }
     if outcome.code == 0 {
         return Ok(Verdict::Success);
     }
@@ -40,6 +37,9 @@ pub(super) fn judge(outcome: &Outcome, fault: &Fault) -> Result<Verdict, String>
     let nobody_hears = fault.is_of_reply() || (fault.is_of_memory() && outcome.code != 1);
     if nobody_hears && outcome.stdout.is_empty() {
         return Ok(Verdict::Silence);
+    }
+    if outcome.stderr.contains("panicked") {
+        return Err("it panicked".to_owned());
     }
     if outcome.code != 1 {
         return Err(format!("its exit code is {}", outcome.code));
@@ -60,8 +60,15 @@ fn explains_itself(document: &Value, fault: &Fault) -> Result<(), String> {
         return Err("it has no message".to_owned());
     }
     let text = format!("{msg} {details}");
-    if let Some(errno) = fault.errno() {
-        let words = words_for(errno);
+    // A delegate without memory cannot tell why it ended.
+    if let Some(errno) = fault.errno().filter(|_| !fault.is_of_memory()) {
+        let mut words = words_for(errno);
+        // The standard library's words for a directory that it cannot make and does not see.
+        words.extend(
+            fault
+                .hides_what_is_there()
+                .then(|| "File exists".to_owned()),
+        );
         if !words.iter().any(|words| text.contains(words.as_str())) {
             return Err(format!("it does not say {:?}", words[0]));
         }

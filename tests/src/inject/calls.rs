@@ -35,14 +35,14 @@ const FAMILIES: &[Family] = &[
         readlinkat = SYS_readlinkat,
         getdents64 = SYS_getdents64,
         statfs = SYS_statfs,
-        faccessat = SYS_faccessat
+        faccessat = SYS_faccessat,
+        fstatfs = SYS_fstatfs
     ),
     family!(
         [EINTR, ENOMEM, EPERM],
         read = SYS_read,
         readv = SYS_readv,
-        pread64 = SYS_pread64,
-        fstatfs = SYS_fstatfs
+        pread64 = SYS_pread64
     ),
     family!(
         [EPERM, EINTR, ENOMEM, EBUSY, ENOSPC],
@@ -142,6 +142,8 @@ const FAMILIES: &[Family] = &[
         eventfd2 = SYS_eventfd2,
         epoll_create1 = SYS_epoll_create1,
         pidfd_open = SYS_pidfd_open,
+        timerfd_create = SYS_timerfd_create,
+        timerfd_settime = SYS_timerfd_settime,
         dup = SYS_dup
     ),
     family!([ENOMEM, ENOSPC], epoll_ctl = SYS_epoll_ctl),
@@ -227,6 +229,25 @@ pub(super) fn errnos(number: i64, arguments: &[u64; 6]) -> &'static [Errno] {
         return &[];
     }
     find(number).0.errnos
+}
+
+/// Whether it waits for something.
+pub(super) fn waits(number: i64) -> bool {
+    const WAITING: [i64; 12] = [
+        libc::SYS_recvfrom,
+        libc::SYS_recvmsg,
+        libc::SYS_sendto,
+        libc::SYS_accept4,
+        libc::SYS_poll,
+        libc::SYS_ppoll,
+        libc::SYS_epoll_wait,
+        libc::SYS_epoll_pwait,
+        libc::SYS_futex,
+        libc::SYS_wait4,
+        libc::SYS_waitid,
+        libc::SYS_close,
+    ];
+    WAITING.contains(&number)
 }
 
 /// Whether it asks for memory, without which nothing goes on.

@@ -79,14 +79,26 @@ impl Fault {
         }
     }
 
-    /// Whether there is nothing to tell: what was interrupted is begun anew.
+    /// Whether there is nothing to tell: what was interrupted is begun anew, a list as well as a call that a
+    /// process can find interrupted that has been stopped and goes on (`signal(7)`).
     pub fn is_to_be_overcome(&self) -> bool {
-        self.errno().is_none_or(|errno| errno == Errno::EINTR)
+        match self.kind {
+            Kind::Interrupted => true,
+            Kind::Refused { errno, .. } => errno == Errno::EINTR,
+            Kind::Fails(errno) | Kind::IsLost(errno) => {
+                errno == Errno::EINTR && calls::waits(self.call.number)
+            }
+        }
     }
 
     /// Whether it is memory that is not given: a process may end by that, as by a signal.
     pub fn is_of_memory(&self) -> bool {
         calls::is_of_memory(self.call.number)
+    }
+
+    /// Whether something is not seen that is there.
+    pub fn hides_what_is_there(&self) -> bool {
+        self.call.name().contains("stat")
     }
 
     /// Whether it keeps the reply from the runtime.
