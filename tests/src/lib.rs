@@ -21,12 +21,16 @@ pub mod crowd;
 pub mod differences;
 pub mod dockerd;
 pub mod engine;
+#[cfg(target_arch = "x86_64")]
+pub mod faults;
 pub mod firewalld;
 pub mod fleet;
 pub mod floor;
 pub mod holdings;
 pub mod http;
 pub mod image;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 pub mod jail;
 pub mod limits;
 pub mod machine;

@@ -183,6 +183,15 @@ impl Cause {
         )
     }
 
+    /// Whether a request went out and nobody heard what became of it: it may have been done.
+    pub(crate) fn is_unheard(&self) -> bool {
+        match self {
+            Self::Socket { call, .. } => matches!(*call, "recv" | "poll"),
+            Self::Timeout(_) | Self::Decode(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn during(self, op: Operation, subject: impl fmt::Display) -> FirewallError {
         FirewallError {
             op,

@@ -1,8 +1,10 @@
 //! Sending changes, alone or several at once, and collecting their acknowledgements.
 
+use nix::libc;
+
 use crate::change::{BatchError, Change};
 use crate::error::{Cause, NetlinkError};
-use crate::frame::{self, Outcome, push_request};
+use crate::frame::{self, Frame, Outcome, push_request};
 use crate::link::Link;
 use crate::socket::{ACK, REQUEST, Socket, refusal};
 
@@ -98,7 +100,10 @@ impl Socket {
         }
         *broken = self
             .send(&bytes)
-            .and_then(|()| self.collect_acks(first, &mut acks))
+            .and_then(|()| {
+                let collected = self.collect_acks(first, &mut acks);
+                collected.map_err(Cause::unheard)
+            })
             .err();
         acks
     }
@@ -106,8 +111,11 @@ impl Socket {
     fn collect_acks(&self, first: u32, acks: &mut [Option<Acked>]) -> Result<(), Cause> {
         let mut echoes: Vec<(u32, Link)> = Vec::new();
         let mut missing = acks.len();
+        // The kernel has answered before the send was over. So what can be heard is there when a receive fails, and
+        // what is not there will not come.
+        let mut failure = None;
         while missing > 0 {
-            self.receive(|frame| {
+            let mut take = |frame: Frame<'_>| {
                 let at = frame.seq.wrapping_sub(first);
                 let Some(slot) = acks.get_mut(at as usize) else {
                     return Ok(()); // the late answer to a request that was given up
@@ -121,7 +129,13 @@ impl Socket {
                 let echo = echoes.pop_if(|(of, _)| *of == at).map(|(_, link)| link);
                 *slot = Some(refusal(outcome).map(|()| Reply { echo }));
                 Ok(())
-            })?;
+            };
+            let flags = failure.as_ref().map_or(0, |_| libc::MSG_DONTWAIT);
+            match (self.receive_with(flags, &mut take), failure.take()) {
+                (Err(cause), None) => failure = Some(cause),
+                (Err(_nothing_more), Some(first)) => return Err(first),
+                (Ok(()), before) => failure = before,
+            }
         }
         Ok(())
     }

@@ -140,6 +140,8 @@ pub enum Cause {
     },
     /// The socket failed.
     Io(io::Error),
+    /// The request went out, and the answer to it is lost: it may have been done all the same.
+    Unheard(io::Error),
     /// The reply makes no sense.
     Decode(Malformed),
     /// No reply, or no event, before the deadline.
@@ -159,6 +161,14 @@ impl Cause {
         }
     }
 
+    /// The same, of a request that the kernel has got.
+    pub(crate) fn unheard(self) -> Self {
+        match self {
+            Self::Io(error) => Self::Unheard(error),
+            other => other,
+        }
+    }
+
     /// The cause behind an error of the socket.
     pub(crate) fn io(error: io::Error) -> Self {
         match error.kind() {
@@ -174,10 +184,8 @@ impl Cause {
                 errno: *errno,
                 message: message.clone(),
             },
-            Self::Io(error) => Self::Io(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
+            Self::Io(error) => Self::Io(copy(error)),
+            Self::Unheard(error) => Self::Unheard(copy(error)),
             Self::Decode(malformed) => Self::Decode(*malformed),
             Self::Timeout => Self::Timeout,
             Self::Interrupted => Self::Interrupted,
@@ -197,6 +205,7 @@ impl fmt::Display for Cause {
                 }
             }
             Self::Io(error) => f.write_str(&describe(error)),
+            Self::Unheard(error) => write!(f, "{}: the answer is lost", describe(error)),
             Self::Decode(malformed) => malformed.fmt(f),
             Self::Timeout => f.write_str("no answer before the deadline"),
             Self::Interrupted => f.write_str("the state kept changing while it was read"),
@@ -206,6 +215,13 @@ impl fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
 
 /// The C library's text for an error number.
 pub(crate) fn strerror(errno: i32) -> String {
@@ -229,9 +245,18 @@ impl NetlinkError {
     pub fn errno(&self) -> Option<Errno> {
         match &self.cause {
             Cause::Kernel { errno, .. } => Some(Errno::from_raw(*errno)),
-            Cause::Io(error) => error.raw_os_error().map(Errno::from_raw),
+            Cause::Io(error) | Cause::Unheard(error) => error.raw_os_error().map(Errno::from_raw),
             _ => None,
         }
+    }
+
+    /// Nobody has heard whether it was done: whoever takes it back must reckon with it.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Unheard(_) | Cause::Timeout | Cause::Decode(_)
+        )
     }
 
     /// The thing to be made is already there.
@@ -385,6 +410,24 @@ mod tests {
             ..of(0)
         };
         assert!(matches!(late.cause, Cause::Timeout) && late.is_busy());
+    }
+
+    #[test]
+    fn what_nobody_has_heard_of_may_be_done() {
+        let of = |cause| NetlinkError {
+            op: Op::SetUp,
+            subject: "x".to_owned(),
+            cause,
+        };
+        let lost = io::Error::from_raw_os_error(libc::ENOBUFS);
+        let lost = of(Cause::Io(lost).unheard());
+        assert!(lost.is_unheard() && lost.is_busy());
+        let words = lost.cause.to_string();
+        assert_eq!(words, "No buffer space available: the answer is lost");
+        assert_eq!(lost.cause.again().to_string(), words);
+        assert!(of(Cause::Timeout.unheard()).is_unheard());
+        assert!(!of(Cause::refused(libc::ENOBUFS).unheard()).is_unheard());
+        assert!(!of(Cause::Io(io::ErrorKind::WouldBlock.into())).is_unheard());
     }
 
     #[test]

@@ -161,11 +161,17 @@ impl Socket {
         flags: u16,
         parse: impl Fn(Frame<'_>) -> Option<T>,
     ) -> Result<Option<T>, NetlinkError> {
-        let seq = self.start(query, flags)?;
-        let mut found = None;
-        self.until_outcome(seq, |frame| found = parse(frame).or(found.take()))
-            .map_err(|cause| query.failed(cause))?;
-        Ok(found)
+        for _attempt in 0..DUMP_ATTEMPTS {
+            let seq = self.start(query, flags)?;
+            let mut found = None;
+            match self.until_outcome(seq, |frame| found = parse(frame).or(found.take())) {
+                Ok(Consistency::Steady) => return Ok(found),
+                // What is lost may have been the object: that is not to say that there is none.
+                Ok(Consistency::Interrupted) => {}
+                Err(cause) => return Err(query.failed(cause)),
+            }
+        }
+        Err(query.failed(Cause::Interrupted))
     }
 
     /// Asks for all objects of a kind, anew if they changed meanwhile.
@@ -219,12 +225,20 @@ impl Socket {
                 Ok(())
             });
             match received {
-                // What follows must be read all the same: until its end no other dump can start.
-                Err(cause) if is_overrun(&cause) => consistency = Consistency::Interrupted,
+                Err(cause) if is_overrun(&cause) => {
+                    self.read_to_the_end();
+                    return Ok(Consistency::Interrupted);
+                }
                 other => other?,
             }
         }
         Ok(consistency)
+    }
+
+    /// Reads what there still is: until its end no other dump can start. There is nothing to wait for, since
+    /// the kernel answers while it is asked, and what is lost does not come.
+    fn read_to_the_end(&self) {
+        while self.receive_with(libc::MSG_DONTWAIT, |_| Ok(())).is_ok() {}
     }
 
     pub(crate) fn take_seqs(&self, count: usize) -> u32 {
@@ -240,7 +254,8 @@ impl Socket {
             match self.inner.send_to(bytes, &kernel, 0) {
                 Ok(_all_of_a_datagram) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cause::io(error)),
+                // Never a timeout: nobody has got anything.
+                Err(error) => return Err(Cause::Io(error)),
             }
         }
     }
@@ -248,23 +263,34 @@ impl Socket {
     /// Receives one datagram and hands out its messages.
     pub(crate) fn receive(
         &self,
+        take: impl FnMut(Frame<'_>) -> Result<(), Cause>,
+    ) -> Result<(), Cause> {
+        self.receive_with(0, take)
+    }
+
+    /// The same with flags of `recv(2)`.
+    pub(crate) fn receive_with(
+        &self,
+        flags: libc::c_int,
         mut take: impl FnMut(Frame<'_>) -> Result<(), Cause>,
     ) -> Result<(), Cause> {
         let mut buffer = self.buffer.take();
         buffer.clear();
         buffer.reserve_exact(DATAGRAM_BYTES);
-        let result = self.receive_into(&mut buffer).and_then(|from_kernel| {
-            Frames::new(if from_kernel { &buffer } else { &[] })
-                .try_for_each(|frame| take(frame.map_err(Cause::Decode)?))
-        });
+        let result = self
+            .receive_into(&mut buffer, flags)
+            .and_then(|from_kernel| {
+                Frames::new(if from_kernel { &buffer } else { &[] })
+                    .try_for_each(|frame| take(frame.map_err(Cause::Decode)?))
+            });
         self.buffer.set(buffer);
         result
     }
 
     /// Whether the datagram came from the kernel: port 0 is nobody else's.
-    fn receive_into(&self, buffer: &mut Vec<u8>) -> Result<bool, Cause> {
+    fn receive_into(&self, buffer: &mut Vec<u8>, flags: libc::c_int) -> Result<bool, Cause> {
         loop {
-            match self.inner.recv_from(buffer, libc::MSG_TRUNC) {
+            match self.inner.recv_from(buffer, libc::MSG_TRUNC | flags) {
                 Ok((len, _)) if len > buffer.len() => {
                     return Err(Cause::Decode(Malformed("longer than the receive buffer")));
                 }

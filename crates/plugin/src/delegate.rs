@@ -3,7 +3,8 @@
 //! [specification, section 4]: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#section-4-plugin-delegation
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,10 +104,11 @@ impl Delegate {
             return Err(CniError::new(ErrorCode::INVALID_CONFIG, msg)
                 .with_details("a plugin's type is the name of a binary in CNI_PATH, not a path"));
         }
+        let mut refused = None;
         let path = search_path(&request.env)
             .map(|dir| dir.join(name))
-            .find(|path| path.is_file());
-        let path = path.ok_or_else(|| not_found(name, &request.env))?;
+            .find(|path| is_file(path, &mut refused));
+        let path = path.ok_or_else(|| not_found(name, &request.env, refused))?;
         Ok(Self {
             name: name.to_owned(),
             path,
@@ -292,7 +294,21 @@ fn is_duplicate(error: &CniError) -> bool {
     error.msg.contains("duplicate allocation is not allowed")
 }
 
-fn not_found(name: &str, env: &Environment) -> CniError {
+/// Keeps the first reason, if any, that the file may be there and cannot be seen.
+fn is_file(path: &Path, refused: &mut Option<String>) -> bool {
+    match std::fs::metadata(path) {
+        Ok(found) => found.is_file(),
+        Err(error) => {
+            let missing = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+            if !missing.contains(&error.kind()) {
+                refused.get_or_insert_with(|| format!("look at {}: {error}", path.display()));
+            }
+            false
+        }
+    }
+}
+
+fn not_found(name: &str, env: &Environment, refused: Option<String>) -> CniError {
     let dirs: Vec<String> = search_path(env)
         .map(|dir| dir.display().to_string())
         .collect();
@@ -300,8 +316,8 @@ fn not_found(name: &str, env: &Environment) -> CniError {
         "failed to find plugin {name:?} in path [{}]",
         dirs.join(" ")
     );
-    CniError::new(ErrorCode::DELEGATE, msg)
-        .with_details("hint: install it there, or correct the type in the config")
+    let error = CniError::new(ErrorCode::DELEGATE, msg).with_details(refused.unwrap_or_default());
+    error.and("hint: install it there, or correct the type in the config")
 }
 
 fn excerpt(bytes: &[u8]) -> String {

@@ -212,7 +212,9 @@ impl Runner {
         })
     }
 
-    pub(crate) fn spawn(&self) -> Child {
+    /// The process, not yet started, for a test that holds it itself. Its stdin gets [`Runner::input`].
+    #[must_use]
+    pub fn prepare(&self) -> Command {
         let mut words = self.wrapper.clone();
         words.push(self.program.clone().into_os_string());
         let mut command = Command::new(&words[0]);
@@ -227,11 +229,23 @@ impl Runner {
             .stderr(Stdio::piped());
         end_with_thread(&mut command);
         command
+    }
+
+    /// What it reads.
+    #[must_use]
+    pub fn input(&self) -> &[u8] {
+        &self.stdin
+    }
+
+    pub(crate) fn spawn(&self) -> Child {
+        self.prepare()
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()))
     }
 
-    fn describe(&self) -> String {
+    /// What is called, for messages.
+    #[must_use]
+    pub fn describe(&self) -> String {
         let command = self.env.iter().find(|(key, _)| key == "CNI_COMMAND");
         let command = command.map_or_else(|| "?".into(), |(_, value)| value.to_string_lossy());
         format!("{} {command}", self.program.display())

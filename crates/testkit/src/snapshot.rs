@@ -108,6 +108,21 @@ impl Snapshot {
         self
     }
 
+    /// Adds a fact.
+    #[must_use]
+    pub fn fact(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Adds all facts of another one, each with a name in front.
+    #[must_use]
+    pub fn and(mut self, name: &str, other: &Self) -> Self {
+        let named = other.lines.iter().map(|line| format!("{name}: {line}"));
+        self.lines.extend(named);
+        self
+    }
+
     /// The facts.
     #[must_use]
     pub fn lines(&self) -> &[String] {
@@ -118,6 +133,13 @@ impl Snapshot {
     #[must_use]
     pub fn without(mut self, text: &str) -> Self {
         self.lines.retain(|line| !line.contains(text));
+        self
+    }
+
+    /// Takes out the facts that a test knows to differ.
+    #[must_use]
+    pub fn without_those(mut self, differ: impl Fn(&str) -> bool) -> Self {
+        self.lines.retain(|line| !differ(line));
         self
     }
 

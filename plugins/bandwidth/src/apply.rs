@@ -144,19 +144,17 @@ impl Target<'_> {
         }
     }
 
-    /// Sends all steps at once. All are tried, so that all that were done are known to `undo` before
-    /// the first failure is told.
+    /// Sends all steps at once. All are tried, so that all that were done, or may have been, are known to
+    /// `undo` before the first failure is told.
     fn apply(&self, steps: &[Step], undo: &mut Undo) -> Result<(), CniError> {
         let changes: Vec<Change> = steps.iter().map(|step| step.change.clone()).collect();
         let mut failure = None;
         for (step, outcome) in steps.iter().zip(self.host.send_each(&changes)) {
-            match (outcome, &step.takes) {
-                (Ok(_), Some((_, back))) => {
-                    self.delete_on_failure(back.to_string(), back.clone(), undo);
-                }
-                (Ok(_), None) => {}
-                (Err(error), _) => failure = failure.or(Some((step, error))),
+            let may_be_done = outcome.as_ref().err().is_none_or(NetlinkError::is_unheard);
+            if let Some((_, back)) = step.takes.as_ref().filter(|_| may_be_done) {
+                self.delete_on_failure(back.to_string(), back.clone(), undo);
             }
+            failure = failure.or(outcome.err().map(|error| (step, error)));
         }
         match failure {
             Some((step, error)) => Err(self.step_failed(step, error)),

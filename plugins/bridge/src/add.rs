@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cni_firewall::spoofcheck::Binding;
-use cni_netlink::{Cause, LinkId, NetNs, Socket};
+use cni_netlink::{Cause, LinkId, NetNs, Op, Socket};
 use cni_plugin::{AttachmentRequest, RunningAdd, Undo};
 use cni_types::{CniError, CniResult, Interface, IpCidr, MacAddr, SpecVersion};
 
@@ -165,11 +165,13 @@ impl Attached<'_> {
             .wait_operstate_up(port, Instant::now() + PORT_TIMEOUT)
         {
             Ok(_link) => Ok(()),
-            Err(error) if matches!(error.cause, Cause::Timeout) => Err(BridgeError::PortDown {
-                bridge: self.config.bridge.clone(),
-                port: port.name.clone(),
+            Err(error) if error.op == Op::WaitForLink && matches!(error.cause, Cause::Timeout) => {
+                Err(BridgeError::PortDown {
+                    bridge: self.config.bridge.clone(),
+                    port: port.name.clone(),
+                }
+                .into())
             }
-            .into()),
             Err(error) => Err(error.into()),
         }
     }

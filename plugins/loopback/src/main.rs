@@ -26,12 +26,14 @@ impl Plugin for Loopback {
         let inside = netns.socket()?;
         let lo = find(&inside)?;
         if !lo.is_up() {
-            inside.request(&set_up(&lo.id()))?;
+            // First, since it may be up without our having heard of it.
+            let id = lo.id();
             undo.push("set lo down", move || {
                 let inside = netns.socket()?;
-                inside.request(&set_down(&lo.id()))?;
+                inside.request(&set_down(&id))?;
                 Ok(())
             });
+            inside.request(&set_up(&lo.id()))?;
         }
         let addresses = addresses(&inside)?;
         Ok(prev_result.unwrap_or_else(|| report(&request.netns, &addresses)))

@@ -82,6 +82,11 @@ fn write_as(path: &Path, record: &impl Serialize, synced: Synced) -> Result<(), 
 fn replace(path: &Path, text: &[u8], synced: Synced) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     make_dir(dir)?;
+    let named = (synced == Synced::Both)
+        .then(|| File::open(dir))
+        .transpose()?;
+    let is_new =
+        fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let temporary = temporary_name(path);
     let written = write_new(&temporary, text, synced).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -89,11 +94,12 @@ fn replace(path: &Path, text: &[u8], synced: Synced) -> io::Result<()> {
         let _best_effort = fs::remove_file(&temporary);
     }
     written?;
-    if synced == Synced::Both {
-        sync_dir(dir)
-    } else {
-        Ok(())
+    let kept = named.map_or(Ok(()), |dir| dir.sync_all());
+    if kept.is_err() && is_new {
+        // Nobody is to find what was told not to have been written.
+        let _best_effort = fs::remove_file(path);
     }
+    kept
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

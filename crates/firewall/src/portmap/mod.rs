@@ -89,13 +89,16 @@ pub fn add(
         }
         let comment = owner::comment(attachment);
         let owner = Tag::new(attachment);
-        REGISTRY.add_if(nft, &layout, &comment, |nft, found| {
+        let added = REGISTRY.add_if(nft, &layout, &comment, |nft, found| {
             admit::admit(nft, owner, publication, (&layout.places, found))
-        })?;
-        forget_older(nft, publication).inspect_err(|_failed| {
+        });
+        let may_be_done = added.as_ref().err().is_none_or(Cause::is_unheard);
+        let forgotten = added.and_then(|()| forget_older(nft, publication));
+        if forgotten.is_err() && may_be_done {
             // Half done is not done; the error that counts is the first one.
             let _also_failed = withdraw(nft, |tag| tag == owner);
-        })
+        }
+        forgotten
     };
     add(nft).map_err(|cause| cause.during(Operation::PublishPorts, attachment))
 }

@@ -165,9 +165,8 @@ impl Socket {
     /// # Errors
     /// The kernel refuses it; [`is_exists`](NetlinkError::is_exists) if the name is taken.
     pub fn create_bridge(&self, bridge: &CreateBridge) -> Result<LinkId, NetlinkError> {
-        let change = bridge.change();
-        let reply = self.request(&change)?;
-        Ok(self.created(&change, reply, &bridge.name)?.id())
+        let made = self.create(&bridge.change(), &bridge.name, bridge.mac)?;
+        Ok(made.id())
     }
 
     /// Makes a veth pair.
@@ -177,8 +176,7 @@ impl Socket {
     /// neither end was made.
     pub fn create_veth(&self, veth: &CreateVeth) -> Result<VethPair, NetlinkError> {
         let change = veth.change();
-        let reply = self.request(&change)?;
-        let host = self.created(&change, reply, &veth.host.name)?;
+        let host = self.create(&change, &veth.host.name, veth.host.mac)?;
         let gone = || change.failed(Cause::refused(libc::ENODEV));
         let container = LinkId::new(host.peer.ok_or_else(gone)?, veth.container.name.as_str());
         Ok(VethPair {
@@ -192,23 +190,30 @@ impl Socket {
     /// # Errors
     /// The kernel refuses it; [`is_exists`](NetlinkError::is_exists) if the name is taken.
     pub fn create_link(&self, link: &CreateLink) -> Result<LinkId, NetlinkError> {
-        let change = link.change();
-        let reply = self.request(&change)?;
-        Ok(self.created(&change, reply, &link.name)?.id())
+        let made = self.create(&link.change(), &link.name, link.mac)?;
+        Ok(made.id())
     }
 
-    /// The new link, out of the echo or, from an older kernel, by its name.
-    pub(super) fn created(
+    /// The new link, out of the echo or, from an older kernel, by its name. Where the answer is lost, the link is
+    /// looked for: one that has the hardware address that was asked for, and that nobody else draws, is ours.
+    pub(super) fn create(
         &self,
         change: &Change,
-        reply: Reply,
         name: &IfName,
+        mac: Option<MacAddr>,
     ) -> Result<Link, NetlinkError> {
-        if let Some(link) = reply.echo.filter(|link| link.name == name.as_str()) {
-            return Ok(link);
+        let gone = || change.failed(Cause::refused(libc::ENODEV));
+        // A link that is there and not told of would be left behind.
+        let find = || self.find_link(name).or_else(|_| self.find_link(name));
+        match self.request(change) {
+            Ok(Reply { echo: Some(link) }) if link.name == name.as_str() => Ok(link),
+            Ok(_) => find()?.ok_or_else(gone),
+            Err(error) if error.is_unheard() && mac.is_some() => {
+                let found = find().ok().flatten();
+                found.filter(|link| link.mac == mac).ok_or(error)
+            }
+            Err(error) => Err(error),
         }
-        self.find_link(name)?
-            .ok_or_else(|| change.failed(Cause::refused(libc::ENODEV)))
     }
 }
 

@@ -43,8 +43,7 @@ impl Socket {
     /// # Errors
     /// The kernel refuses it; [`is_exists`](NetlinkError::is_exists) if the name is taken.
     pub fn create_ifb(&self, ifb: &CreateIfb) -> Result<LinkId, NetlinkError> {
-        let change = ifb.change();
-        let reply = self.request(&change)?;
-        Ok(self.created(&change, reply, &ifb.name)?.id())
+        let made = self.create(&ifb.change(), &ifb.name, Some(ifb.mac))?;
+        Ok(made.id())
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use cni_netlink::sysctl::{self, SysctlError};
 use cni_types::{CniError, IfName};
+use nix::errno::Errno;
 
 use super::Which;
 use crate::config::{SysctlConf, SysctlName};
@@ -34,12 +35,21 @@ pub(super) fn find(conf: &SysctlConf, ifname: &IfName) -> Result<Sysctl, CniErro
     Ok(Sysctl { conf, name, there })
 }
 
-/// What a sysctl has. What cannot be read can be written all the same: `net/ipv4/route/flush`.
+/// What a sysctl has. What cannot be read can be written all the same: `net/ipv4/route/flush`, or a
+/// `stable_secret` that was never set. What could be read another time cannot be put back if it is not now.
 fn look_at(name: &SysctlName) -> Result<Option<String>, SysctlError> {
     match sysctl::read(&name.components()) {
-        Err(error) if is_missing(&error) => Err(error),
-        there => Ok(there.ok()),
+        Err(error) if is_unreadable(&error) => Ok(None),
+        there => there.map(Some),
     }
+}
+
+fn is_unreadable(error: &SysctlError) -> bool {
+    let errno = error.io().raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EACCES | Errno::EIO | Errno::EINVAL | Errno::EOPNOTSUPP)
+    )
 }
 
 fn is_missing(error: &SysctlError) -> bool {

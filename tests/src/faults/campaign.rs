@@ -1,0 +1,250 @@
+//! All faults of one command of one scene, one after the other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cni_testkit::{Outcome, Snapshot};
+use serde_json::Value;
+
+use super::scene::Scene;
+use super::share::Share;
+use super::verdict::{Verdict, judge};
+use crate::inject::{Fault, record, run_with};
+
+/// Whose calls fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the specification's commands")]
+pub enum Command {
+    Add,
+    Del,
+    Check,
+    Gc,
+}
+
+/// How many differences are told of a machine that is not as before.
+const DIFFERENCES: usize = 20;
+
+/// How often what came of faults.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// System calls of the undisturbed run.
+    calls: usize,
+    counts: BTreeMap<String, usize>,
+}
+
+/// Has each fault of the share happen once. `make` makes the scene, again after each failure.
+///
+/// # Panics
+/// With the faults that something went wrong after; what it was is on stderr.
+pub fn run(command: Command, share: Share, make: &dyn Fn() -> Scene) -> Tally {
+    let mut campaign = Campaign::begin(command, make());
+    let faults = campaign.faults(share);
+    let mut failures = Vec::new();
+    for fault in &faults {
+        if let Err(why) = campaign.try_out(fault) {
+            // At once: a run of everything takes long.
+            eprintln!("{fault}: {why}\n");
+            failures.push(fault.to_string());
+            let Campaign { tally, scene, .. } = campaign;
+            drop(scene);
+            campaign = Campaign::begin(command, make());
+            campaign.tally = tally;
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} faults ({share:?}):\n{}",
+        failures.len(),
+        faults.len(),
+        failures.join("\n")
+    );
+    campaign.tally
+}
+
+struct Campaign {
+    command: Command,
+    /// What an undisturbed ADD answers.
+    result: Value,
+    /// The state before an ADD.
+    before: Snapshot,
+    tally: Tally,
+    scene: Scene,
+}
+
+impl Campaign {
+    fn begin(command: Command, scene: Scene) -> Self {
+        let result = scene.add().run().expect_ok().json();
+        scene.after("DEL", &result).run().expect_silent_ok();
+        scene.reset();
+        Self {
+            command,
+            result,
+            before: scene.state(),
+            tally: Tally::default(),
+            scene,
+        }
+    }
+
+    /// Those of an undisturbed run.
+    fn faults(&mut self, share: Share) -> Vec<Fault> {
+        let traced = match self.command {
+            Command::Add => {
+                let traced = record(&self.scene.add());
+                let result = traced.outcome.clone().expect_ok().json();
+                self.scene.after("DEL", &result).run().expect_silent_ok();
+                traced
+            }
+            _ => {
+                let result = self.scene.add().run().expect_ok().json();
+                let traced = record(&self.disturbed(&result));
+                let _ok = traced.outcome.clone().expect_silent_ok();
+                self.scene.after("DEL", &result).run().expect_silent_ok();
+                traced
+            }
+        };
+        self.scene.reset();
+        self.tally.calls = traced.calls.len();
+        share.of(&traced.calls)
+    }
+
+    fn disturbed(&self, result: &Value) -> cni_testkit::Runner {
+        match self.command {
+            Command::Add => self.scene.add(),
+            Command::Del => self.scene.after("DEL", result),
+            Command::Check => self.scene.after("CHECK", result),
+            Command::Gc => self.scene.collect(),
+        }
+    }
+
+    fn try_out(&mut self, fault: &Fault) -> Result<(), String> {
+        let what = match self.command {
+            Command::Add => self.add_fails(fault)?,
+            Command::Del | Command::Gc => self.removal_fails(fault)?,
+            Command::Check => self.check_fails(fault)?,
+        };
+        let key = match fault.errno() {
+            Some(errno) => format!("{} {errno:?} {what}", fault.class()),
+            None => format!("{} {what}", fault.class()),
+        };
+        *self.tally.counts.entry(key).or_default() += 1;
+        Ok(())
+    }
+
+    fn add_fails(&self, fault: &Fault) -> Result<&'static str, String> {
+        let traced = run_with(&self.scene.add(), fault);
+        let outcome = &traced.outcome;
+        let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        match verdict {
+            Verdict::Success => {
+                let result = self.whole(outcome)?;
+                succeed("CHECK", &self.scene.after("CHECK", &result).run())?;
+                self.delete(&result)?;
+                self.scene.reset();
+                self.same("after ADD, CHECK and DEL", outcome)?;
+            }
+            // Of what did not end by itself, only the DEL takes things away.
+            Verdict::Silence if outcome.code != 1 => {
+                self.delete(&self.result)?;
+                self.scene.reset();
+                self.same("after a crash and DEL", outcome)?;
+            }
+            Verdict::Silence | Verdict::Told(_) => {
+                self.same("after the failed ADD", outcome)?;
+                let again = self.scene.add().run();
+                let result = self.whole(&again)?;
+                self.delete(&result)?;
+                self.scene.reset();
+            }
+        }
+        Ok(name(&verdict, traced.struck))
+    }
+
+    /// DEL or GC.
+    fn removal_fails(&self, fault: &Fault) -> Result<&'static str, String> {
+        let result = self.whole(&self.scene.add().run())?;
+        let traced = run_with(&self.disturbed(&result), fault);
+        let outcome = &traced.outcome;
+        let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        if verdict == Verdict::Success {
+            succeed("it", outcome)?;
+        } else {
+            let again = self.disturbed(&result).run();
+            succeed("the second one", &again).map_err(|why| format!("{why}\n{outcome}"))?;
+        }
+        self.scene.reset();
+        self.same("in the end", outcome)?;
+        Ok(name(&verdict, traced.struck))
+    }
+
+    fn check_fails(&self, fault: &Fault) -> Result<&'static str, String> {
+        let result = self.whole(&self.scene.add().run())?;
+        let traced = run_with(&self.disturbed(&result), fault);
+        let outcome = &traced.outcome;
+        let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        if verdict == Verdict::Success {
+            succeed("CHECK", outcome)?;
+        }
+        succeed("the CHECK after", &self.disturbed(&result).run())?;
+        self.delete(&result)?;
+        self.scene.reset();
+        self.same("after CHECK and DEL", outcome)?;
+        Ok(name(&verdict, traced.struck))
+    }
+
+    /// A result with all that an undisturbed one has.
+    fn whole(&self, outcome: &Outcome) -> Result<Value, String> {
+        if outcome.code != 0 {
+            return Err(format!("the ADD after failed\n{outcome}"));
+        }
+        let result: Value = serde_json::from_slice(&outcome.stdout)
+            .map_err(|error| format!("no result: {error}\n{outcome}"))?;
+        for key in ["interfaces", "ips", "routes"] {
+            let count = |result: &Value| result[key].as_array().map(Vec::len);
+            if count(&result) != count(&self.result) {
+                return Err(format!("other {key} than undisturbed\n{outcome}"));
+            }
+        }
+        Ok(result)
+    }
+
+    fn delete(&self, result: &Value) -> Result<(), String> {
+        succeed("DEL", &self.scene.after("DEL", result).run())
+    }
+
+    fn same(&self, when: &str, outcome: &Outcome) -> Result<(), String> {
+        let diff = self.before.diff(&self.scene.state());
+        if diff.is_empty() {
+            return Ok(());
+        }
+        // A link that is left has hundreds of settings.
+        let lines: Vec<&str> = diff.lines().take(DIFFERENCES).collect();
+        let lines = lines.join("\n");
+        Err(format!("{when} the machine differs:\n{lines}\n{outcome}"))
+    }
+}
+
+fn succeed(what: &str, outcome: &Outcome) -> Result<(), String> {
+    if outcome.code == 0 && outcome.stdout.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{what} did not silently succeed\n{outcome}"))
+}
+
+fn name(verdict: &Verdict, struck: bool) -> &'static str {
+    match verdict {
+        _ if !struck => "not met",
+        Verdict::Success => "overcome",
+        Verdict::Told(_) => "told",
+        Verdict::Silence => "silent",
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: usize = self.counts.values().sum();
+        write!(f, "{} calls, {all} faults:", self.calls)?;
+        self.counts
+            .iter()
+            .try_for_each(|(what, count)| write!(f, "\n  {count:5} {what}"))
+    }
+}

@@ -1,0 +1,73 @@
+//! Every system call and every request to the kernel of a command fails once, for the plugins of the default
+//! chains: with each error that fits the call, with the kernel's refusal of a single netlink request, with an
+//! answer that is lost, and with a list that changed while it was read.
+//!
+//! What comes of it is success with all that an undisturbed run gives, or one document that says what failed
+//! and why, and a machine as before.
+//!
+//! A run takes today's share: see [`Share`]. `TENON_FAULTS=all` takes everything, in about an hour;
+//! `TENON_FAULTS=10` one fault of every tenth call; `TENON_FAULTS_TURN=N` another day's, which a failure names.
+#![cfg(target_arch = "x86_64")]
+
+use tenon_tests::faults::{Command, Share, make, run};
+
+/// Of how many calls one fails in an ordinary run.
+const ADD: usize = 4;
+const DEL: usize = 6;
+const CHECK: usize = 20;
+const GC: usize = 20;
+
+fn try_out(scene: &str, command: Command, every: usize) {
+    let tally = run(command, Share::wanted(every), &|| make(scene));
+    eprintln!("{scene} {command:?}: {tally}");
+}
+
+macro_rules! scenes {
+    ($($name:ident = $scene:literal),+ $(,)?) => {
+        mod whatever_fails_an_add_is_whole_or_nothing {
+            $(#[test] fn $name() { super::try_out($scene, super::Command::Add, super::ADD); })+
+        }
+        mod whatever_fails_a_del_leaves_nothing_or_says_what {
+            $(#[test] fn $name() { super::try_out($scene, super::Command::Del, super::DEL); })+
+        }
+        mod whatever_fails_a_check_changes_nothing {
+            $(#[test] fn $name() { super::try_out($scene, super::Command::Check, super::CHECK); })+
+        }
+    };
+}
+
+macro_rules! collected {
+    ($($name:ident = $scene:literal),+ $(,)?) => {
+        mod whatever_fails_a_gc_leaves_nothing_or_says_what {
+            $(#[test] fn $name() { super::try_out($scene, super::Command::Gc, super::GC); })+
+        }
+    };
+}
+
+scenes! {
+    bridge = "bridge",
+    bridge_with_an_executed_ipam = "bridge-executed",
+    bridge_with_masquerading = "bridge-masquerade",
+    bridge_with_masquerading_and_an_executed_ipam = "bridge-masquerade-executed",
+    bridge_of_both_families = "bridge-dual",
+    bridge_with_another_attachment = "bridge-beside-another",
+    host_local = "host-local",
+    host_local_with_an_index = "host-local-indexed",
+    portmap = "portmap",
+    firewall = "firewall",
+    firewall_with_iptables = "firewall-iptables",
+    firewall_that_chooses_its_backend = "firewall-unnamed",
+    bandwidth = "bandwidth",
+    tuning = "tuning",
+    loopback = "loopback",
+    cnm_shim = "cnm-shim",
+}
+
+collected! {
+    bridge_with_another_attachment = "bridge-beside-another",
+    host_local_with_an_index = "host-local-indexed",
+    portmap = "portmap",
+    firewall = "firewall",
+    bandwidth = "bandwidth",
+    cnm_shim = "cnm-shim",
+}
