@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
+/// Ten years: no clock overflows, and nobody waits for it.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 impl Deadline {
-    /// `duration` from now.
+    /// `duration` from now, which may be as long as any number of a config says.
     #[must_use]
     pub fn after(duration: Duration) -> Self {
-        Self(Instant::now() + duration)
+        Self(Instant::now() + duration.min(FOR_EVER))
     }
 
     /// What is left; zero when it has passed.
@@ -42,5 +45,10 @@ mod tests {
         assert!(Deadline::after(Duration::ZERO).has_passed());
         let later = Deadline::after(Duration::from_secs(60));
         assert!(!later.has_passed() && later.remaining() <= Duration::from_secs(60));
+    }
+
+    #[test]
+    fn no_duration_is_too_long() {
+        assert!(!Deadline::after(Duration::MAX).has_passed());
     }
 }
