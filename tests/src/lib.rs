@@ -22,6 +22,7 @@ pub mod dockerd;
 pub mod engine;
 pub mod firewalld;
 pub mod floor;
+pub mod foreign;
 pub mod http;
 pub mod image;
 pub mod jail;
