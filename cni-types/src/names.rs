@@ -23,6 +23,9 @@ pub enum NameError {
     /// What the kernel's `dev_valid_name` refuses.
     #[error("contains / or : or whitespace characters")]
     Separators,
+    /// To the kernel and to files a name ends there: it would be another one.
+    #[error("contains a zero byte")]
+    Zero,
 }
 
 /// `^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`, the rule for container ids and network names.
@@ -40,12 +43,13 @@ fn check_identifier(text: &str) -> Result<(), NameError> {
     }
 }
 
-/// What the kernel's `dev_valid_name` accepts.
+/// What the kernel's `dev_valid_name` accepts, which gets to see only what is before a zero byte.
 fn check_ifname(text: &str) -> Result<(), NameError> {
     match text {
         "" => Err(NameError::Empty),
         _ if text.len() > 15 => Err(NameError::TooLong),
         "." | ".." => Err(NameError::Dots),
+        _ if text.contains('\0') => Err(NameError::Zero),
         _ if text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) => {
             Err(NameError::Separators)
         }
@@ -167,6 +171,7 @@ mod tests {
             ("a:b", NameError::Separators),
             ("a b", NameError::Separators),
             ("a\tb", NameError::Separators),
+            ("docker0\0x", NameError::Zero),
         ] {
             assert_eq!(bad.parse::<IfName>(), Err(why), "{bad:?}");
         }

@@ -26,6 +26,7 @@ pub mod faults;
 pub mod firewalld;
 pub mod fleet;
 pub mod floor;
+pub mod foreign;
 pub mod holdings;
 pub mod http;
 pub mod image;

@@ -74,7 +74,7 @@ fn package(package: &Value) -> Package {
 }
 
 fn is_for_tests(package: &Package) -> bool {
-    ["tenon-tests", "cni-testkit"].contains(&package.name.as_str())
+    ["tenon-tests", "tenon-fuzz", "cni-testkit"].contains(&package.name.as_str())
 }
 
 #[test]

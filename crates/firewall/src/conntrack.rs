@@ -129,7 +129,7 @@ fn list(nft: &mut Nft, v6: bool) -> Result<Vec<Option<Connection>>, Cause> {
 
 impl Connection {
     /// `None` if it is not UDP.
-    fn read(connection: Attributes<'_>) -> Option<Self> {
+    pub(crate) fn read(connection: Attributes<'_>) -> Option<Self> {
         let original = connection.nested(TUPLE_ORIGINAL)?;
         let reply = connection.nested(TUPLE_REPLY)?;
         let protocol = original.nested(TUPLE_PORTS)?.bytes(PORTS_PROTOCOL)?;

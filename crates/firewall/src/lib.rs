@@ -19,6 +19,8 @@ mod error;
 #[cfg(test)]
 mod fake_tests;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iptables;
 pub mod isolation;
 pub mod masquerade;

@@ -14,6 +14,8 @@ mod addr;
 mod allocate;
 mod blocks;
 mod candidates;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod lease;
 mod memory;

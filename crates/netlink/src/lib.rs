@@ -11,6 +11,8 @@ mod change;
 mod error;
 mod forwarding;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gone;
 mod link;
 pub mod localnet;

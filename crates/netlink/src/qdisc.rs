@@ -19,7 +19,6 @@ use netlink_packet_core::Emitable as _;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcHeader, TcMessage, TcOption};
 use nix::libc;
 
-#[cfg(test)]
 pub(crate) use self::filter::parse as parse_filter;
 pub use self::filter::{Filter, add_redirect, delete_filter};
 pub use self::probe::Feature;

@@ -5,6 +5,8 @@
 mod apply;
 mod check;
 mod config;
+#[doc(hidden)]
+pub mod fuzzing;
 mod plugin;
 mod resolv;
 

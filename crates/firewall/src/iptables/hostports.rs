@@ -4,6 +4,7 @@
 //! reference leaves them. What is new is the guard in table `raw`, which keeps containers from what
 //! listens on the host's loopback.
 
+mod fuzzing;
 mod rules;
 mod runs;
 mod saved;
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 
 use cni_types::{Attachment, NetworkName};
 
+pub(crate) use self::fuzzing::read_saved;
 use self::rules::{DNAT, GUARD, Wanted, guard_rules, restore_for_guard, wanted};
 use self::saved::{Entry, Line, containers};
 use super::tables::{Family, Jumped, have_chains, remove_from_legacy};

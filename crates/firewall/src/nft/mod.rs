@@ -9,6 +9,7 @@ mod encode;
 mod expr;
 #[cfg(test)]
 pub(crate) mod fake;
+mod fuzzing;
 mod number;
 mod query;
 mod socket;
@@ -17,6 +18,7 @@ mod view;
 
 pub use change::{Change, Family, Hook, Part, Table, Transaction, Type};
 pub use expr::{Ct, Expr, Header, Meta, Register, Relation, Verdict};
+pub(crate) use fuzzing::read_as_everything;
 pub(crate) use query::{Answer, Glance, Question};
 pub use socket::Nft;
 pub(crate) use userdata::COMMENT_MAX;

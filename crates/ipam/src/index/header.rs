@@ -31,6 +31,9 @@ pub(crate) struct Stamp {
     pub(crate) ctime: (i64, i64),
 }
 
+/// A table of 64 GiB.
+const MOST_PAGES: u64 = 1 << 24;
+
 /// How full a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fill {
@@ -66,11 +69,14 @@ impl Fill {
         Ok(())
     }
 
+    /// `None` for what no table can be, so that nothing that is counted from it overflows.
     fn read(pages: u64, records: u64, record: usize) -> Option<Self> {
+        let per_page = (PAGE / record) as u64;
+        let is_one = (1..=MOST_PAGES).contains(&pages) && records <= pages * per_page;
         Some(Self {
-            pages: u32::try_from(pages).ok().filter(|pages| *pages > 0)?,
+            pages: u32::try_from(pages).ok().filter(|_| is_one)?,
             records,
-            per_page: (PAGE / record) as u64,
+            per_page,
         })
     }
 }

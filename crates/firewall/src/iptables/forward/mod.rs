@@ -9,6 +9,7 @@
 //! The rules bear no owner: the reference would not recognise one that does. Who an address was
 //! opened for is told by [`crate::forward`].
 
+mod fuzzing;
 mod line;
 mod table;
 
@@ -22,6 +23,7 @@ use crate::registry::is_stale;
 use line::{FORWARD, Line, STAGE_ONE, STAGE_TWO};
 use table::{Filter, Removal};
 
+pub(crate) use fuzzing::{read_rule, read_saved};
 pub(crate) use line::KERNEL_FORWARD;
 pub(crate) use table::Wanted;
 

@@ -1,0 +1,24 @@
+//! What `tests/fuzz` calls of this plugin: how its config is read, and nothing that acts.
+
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "the rest is for the plugin itself"
+)]
+
+mod config;
+
+use cni_plugin::AttachmentRequest;
+use cni_types::CniError;
+
+/// The config as it is understood, in a form to compare.
+///
+/// # Errors
+/// It is refused.
+pub fn load(request: &AttachmentRequest) -> Result<String, CniError> {
+    let request = &request.request;
+    let settings = config::Settings::read(&request.config, &request.network);
+    let _limits = (settings.limits(), settings.status_limits());
+    let backend = config::Backend::load(request)?;
+    Ok(format!("{backend:?} {:?}", settings.policy()))
+}

@@ -1,0 +1,49 @@
+//! Feeds a target: without end if it was built by `scripts/fuzz`, else with the files it is given.
+
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+mod endless {
+    use std::sync::LazyLock;
+
+    use tenon_fuzz::Target;
+
+    /// libFuzzer has the command line.
+    static TARGET: LazyLock<Target> = LazyLock::new(|| {
+        let name = std::env::var("TENON_FUZZ_TARGET").expect("TENON_FUZZ_TARGET");
+        Target::find(&name).expect("a target's name")
+    });
+
+    libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (TARGET.run)(bytes));
+}
+
+#[cfg(not(fuzzing))]
+#[expect(clippy::print_stdout, reason = "this is what it is asked for")]
+fn main() -> std::process::ExitCode {
+    use std::process::ExitCode;
+
+    use tenon_fuzz::{TARGETS, Target};
+
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(name) = arguments.next() else {
+        for target in TARGETS {
+            println!("{}", target.name);
+        }
+        return ExitCode::SUCCESS;
+    };
+    let Some(target) = name.to_str().and_then(Target::find) else {
+        eprintln!("no target {}", name.display());
+        return ExitCode::FAILURE;
+    };
+    for path in arguments {
+        match std::fs::read(&path) {
+            Ok(bytes) => (target.run)(&bytes),
+            Err(error) => {
+                eprintln!("{}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+        }
+        println!("{}: holds", path.display());
+    }
+    ExitCode::SUCCESS
+}
