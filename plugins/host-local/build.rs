@@ -9,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 /// This package, the packages of the workspace that it links, and what all of them share, as seen from
 /// here. `tests/tests/architecture.rs` holds the list to what is true.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "src",
     "build.rs",
     "../../cni-types/src",
     "../../crates/ipam/src",
+    "../../crates/local/src",
     "../../crates/plugin/src",
     "../../Cargo.toml",
     "../../Cargo.lock",

@@ -83,13 +83,14 @@ fn arrows_run_one_way() {
     let ours: BTreeSet<&str> = all.iter().map(|package| package.name.as_str()).collect();
     for package in all.iter().filter(|package| !is_for_tests(package)) {
         let allowed: &[&str] = match package.name.as_str() {
-            "cni-types" => &[],
+            "cni-types" | "cni-local" => &[],
             "cnitool" => &["cni-types", "cni-plugin", "cni-netlink"],
             "cni-cnm" => &["cni-types", "cni-netlink", "cni-firewall", "cni-ipam"],
-            name if name.starts_with("cni-") => &["cni-types"],
+            name if name.starts_with("cni-") => &["cni-types", "cni-local"],
             name => {
                 let plugin: &[&str] = &[
                     "cni-types",
+                    "cni-local",
                     "cni-plugin",
                     "cni-netlink",
                     "cni-firewall",

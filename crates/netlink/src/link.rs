@@ -1,5 +1,6 @@
 //! Network interfaces: what there is, and the requests that change one.
 
+mod bridge;
 mod conf;
 mod create;
 mod ifb;
@@ -13,6 +14,7 @@ use cni_types::{IfName, MacAddr};
 use netlink_packet_route::link::LinkFlags;
 use nix::libc;
 
+pub use self::bridge::BridgeInfo;
 pub use self::conf::{Ipv4Conf, set_ipv4_conf, set_up_with};
 pub use self::create::{CreateBridge, CreateLink, CreateVeth, LinkKind, VethEnd, VethPair};
 pub use self::ifb::CreateIfb;
@@ -25,7 +27,7 @@ pub use self::set::{
 pub(crate) use self::vlan::parse as parse_vlans;
 pub use self::vlan::{VlanRange, VlanSide, add_vlans, delete_vlans};
 use crate::error::{NetlinkError, Op};
-use crate::frame::{Attrs, Frame, text_of, u16_at, u32_at};
+use crate::frame::{Attrs, Frame, text_of, u32_at};
 use crate::socket::{Query, Socket};
 
 /// Bytes of `struct ifinfomsg`.
@@ -37,8 +39,6 @@ const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const INFO_SLAVE_KIND: u16 = 4;
 const INFO_SLAVE_DATA: u16 = 5;
-const BR_VLAN_FILTERING: u16 = 7;
-const BR_VLAN_DEFAULT_PVID: u16 = 39;
 
 /// Which link a request is about: the index for the kernel, the name for people.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -100,15 +100,6 @@ pub struct BridgePort {
     pub flags: PortFlags,
     /// The spanning tree state: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking.
     pub state: u8,
-}
-
-/// What a bridge has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BridgeInfo {
-    /// Whether it sorts frames by VLAN. False also where the kernel cannot.
-    pub vlan_filtering: bool,
-    /// The VLAN that a new port gets; `None` where the kernel has no VLAN filtering.
-    pub default_pvid: Option<u16>,
 }
 
 /// A network interface, as the kernel shows it.
@@ -250,7 +241,7 @@ impl Link {
         for (kind, value) in Attrs::new(info) {
             match kind {
                 INFO_KIND => self.kind = Some(text_of(value)),
-                INFO_DATA if self.is_kind("bridge") => self.bridge = Some(parse_bridge(value)),
+                INFO_DATA if self.is_kind("bridge") => self.bridge = Some(bridge::parse(value)),
                 INFO_SLAVE_KIND => port_of = Some(text_of(value)),
                 INFO_SLAVE_DATA if port_of.as_deref() == Some("bridge") => {
                     self.port = Some(port::parse(value));
@@ -259,18 +250,6 @@ impl Link {
             }
         }
     }
-}
-
-fn parse_bridge(data: &[u8]) -> BridgeInfo {
-    let mut bridge = BridgeInfo::default();
-    for (kind, value) in Attrs::new(data) {
-        match kind {
-            BR_VLAN_FILTERING => bridge.vlan_filtering = value.first().is_some_and(|on| *on != 0),
-            BR_VLAN_DEFAULT_PVID => bridge.default_pvid = u16_at(value, 0),
-            _ => {}
-        }
-    }
-    bridge
 }
 
 /// `struct ifinfomsg` and attributes of a request for links.
@@ -460,24 +439,6 @@ mod tests {
             ..frame
         };
         assert_eq!(Link::parse(deleted), None);
-    }
-
-    #[test]
-    fn a_bridge_shows_its_vlan_filtering() {
-        let data = get_body(
-            0,
-            0,
-            &[
-                (BR_VLAN_FILTERING, &[1]),
-                (BR_VLAN_DEFAULT_PVID, &1_u16.to_ne_bytes()),
-            ],
-        );
-        let bridge = parse_bridge(&data[HEADER..]);
-        assert_eq!(
-            (bridge.vlan_filtering, bridge.default_pvid),
-            (true, Some(1))
-        );
-        assert_eq!(parse_bridge(&[]), BridgeInfo::default());
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cni_local::netns;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{FsType, NSFS_MAGIC, fstatfs};
@@ -173,22 +173,22 @@ impl NetNs {
     /// # Errors
     /// No descriptor is left, say.
     pub fn current() -> Result<Self, NetNsError> {
-        Self::here(current())
+        Self::here(netns::current())
     }
 
     /// The namespace of a socket.
     pub(crate) fn of_socket(socket: &impl AsRawFd) -> Result<Self, NetNsError> {
-        Self::here(of_socket(socket))
+        Self::here(netns::of_socket(socket))
     }
 
     fn here(opened: io::Result<File>) -> Result<Self, NetNsError> {
         let file = opened.map_err(|source| NetNsError::Open {
-            path: CURRENT.into(),
+            path: netns::PATH.into(),
             source: OsError(source),
         })?;
         Ok(Self {
             file: Arc::new(file),
-            path: Path::new(CURRENT).into(),
+            path: Path::new(netns::PATH).into(),
         })
     }
 
@@ -248,7 +248,7 @@ impl NetNs {
     /// # Panics
     /// If `body` does.
     pub fn run<T>(&self, body: impl FnOnce() -> T) -> Result<T, NetNsError> {
-        let home = current().map_err(|source| self.not_entered(source))?;
+        let home = netns::current().map_err(|source| self.not_entered(source))?;
         self.run_away_from(home.as_fd(), body)
     }
 
@@ -316,33 +316,6 @@ impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
-}
-
-/// Not `/proc/self`: that is the namespace of the main thread.
-const CURRENT: &str = "/proc/thread-self/ns/net";
-
-/// The calling thread's namespace, as the one of a socket that is made in it (`SIOCGSKNS` of
-/// `linux/sockios.h`, Linux 4.10). Its path leads through `/proc`, where the kernel makes what belongs to
-/// a new process when it is first looked for: twenty times as long.
-fn current() -> io::Result<File> {
-    of_socket(&UnixDatagram::unbound()?).or_else(|_old_kernel| File::open(CURRENT))
-}
-
-fn of_socket(socket: &impl AsRawFd) -> io::Result<File> {
-    const SIOCGSKNS: libc::Ioctl = 0x894c;
-    // SAFETY: the request takes no argument and answers with a new descriptor, or -1.
-    #[expect(unsafe_code, reason = "nix has no wrapper of this request")]
-    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
-    #[expect(
-        unsafe_code,
-        reason = "the only way to own a descriptor that is a number"
-    )]
-    let file = unsafe { File::from_raw_fd(fd) };
-    Ok(file)
 }
 
 /// Tried again, since what can be missing is memory.

@@ -2,15 +2,14 @@
 
 mod version;
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cni_local::netns;
 use cni_types::config;
 use cni_types::{
     Attachment, CniError, CniResult, Command, Environment, ErrorCode, Json, Names, SpecVersion,
@@ -350,26 +349,6 @@ fn dispatch_attachment<P: Plugin>(
     Ok(result.to_text(version)?)
 }
 
-/// Our own network namespace's file, as that of a socket made in it (`SIOCGSKNS`, Linux 4.10). The way
-/// through `/proc/self` costs a new process forty microseconds.
-fn own_netns() -> io::Result<Metadata> {
-    const SIOCGSKNS: libc::Ioctl = 0x894c;
-    let socket = UnixDatagram::unbound()?;
-    // SAFETY: the request takes no argument and answers with a new descriptor, or -1.
-    #[expect(unsafe_code, reason = "nix has no wrapper of this request")]
-    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
-    if fd < 0 {
-        return std::fs::metadata("/proc/self/ns/net");
-    }
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
-    #[expect(
-        unsafe_code,
-        reason = "the only way to own a descriptor that is a number"
-    )]
-    let file = unsafe { File::from_raw_fd(fd) };
-    file.metadata()
-}
-
 /// A container's namespace that is the plugin's own is a mistake of the caller, and acting on it
 /// would take the host's interfaces for the container's. The reference finds out after it has
 /// acted. Answers which one it is, as nobody may act on another one afterwards.
@@ -380,8 +359,9 @@ fn refuse_own_netns(env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
         return Ok(None);
     }
     let identity = |file: Metadata| (file.dev(), file.ino());
+    let own = || netns::current()?.metadata();
     let theirs = std::fs::metadata(&env.netns).ok().map(identity);
-    if theirs.is_some() && theirs == own_netns().ok().map(identity) {
+    if theirs.is_some() && theirs == own().ok().map(identity) {
         let msg = "plugin's netns and netns from CNI_NETNS should not be the same";
         return Err(
             CniError::new(ErrorCode::INVALID_NETNS, msg).with_details(format!(

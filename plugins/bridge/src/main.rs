@@ -9,7 +9,6 @@ mod collect;
 mod config;
 mod error;
 mod ipam;
-mod meeting;
 mod owner;
 mod plan;
 mod remove;

@@ -5,21 +5,20 @@
 //! iptables looks again, passes over the `-N` of a chain that has come by now, and adds the rules
 //! (`nft_refresh_transaction` of iptables' `nft.c`). Only the kernel's old tables have a lock.
 //!
-//! The turn is the name of an abstract socket: it is the network namespace's own, leaves no file, and
-//! goes with its process. Who waits is told by the end of a connection.
+//! The turn is the name of an abstract socket, which goes with its process. Who waits is told by the end
+//! of a connection.
 
-use std::io;
 use std::os::fd::AsFd as _;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use cni_local::meeting::{Meeting, meet};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::nfnetlink::Limit;
 
-const NAME: &str = "tenon/iptables";
+const NAME: &str = "tenon iptables";
 
 /// Until it is dropped, nobody else in the network namespace has it.
 #[derive(Debug)]
@@ -27,26 +26,17 @@ pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not used")] Uni
 
 impl Turn {
     /// Waits for it. Nobody is kept from his work by a turn that cannot be had: what is at stake is
-    /// a rule that is there twice, and anybody may bind a name.
+    /// a rule that is there twice.
     pub(super) fn wait(limit: Limit) -> Option<Self> {
         Self::wait_for(NAME, limit)
     }
 
     fn wait_for(name: &str, limit: Limit) -> Option<Self> {
-        let name = SocketAddr::from_abstract_name(name).ok()?;
         loop {
-            match UnixListener::bind_addr(&name) {
-                Ok(listener) => return Some(Self(listener)),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(_without_unix_sockets) => return None,
-            }
-            match UnixStream::connect_addr(&name) {
-                Ok(holder) => wait_for_end(&holder, limit.left().ok()?)?,
-                // It has gone this very moment.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    limit.retry().ok()?;
-                }
-                Err(_no_turn_of_ours) => return None,
+            match meet(name) {
+                Meeting::First(listener) => return Some(Self(listener)),
+                Meeting::Ours(holder) => wait_for_end(&holder, limit.left().ok()?)?,
+                Meeting::Nobody => return None,
             }
         }
     }
@@ -55,10 +45,10 @@ impl Turn {
 /// `None` if that takes longer.
 fn wait_for_end(holder: &UnixStream, patience: Duration) -> Option<()> {
     let mut polled = [PollFd::new(holder.as_fd(), PollFlags::POLLIN)];
-    match poll(
-        &mut polled,
-        PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX),
-    ) {
+    // poll(2) counts whole milliseconds.
+    let patience = patience + Duration::from_millis(1);
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    match poll(&mut polled, patience) {
         Ok(0) => None,
         Ok(_) | Err(Errno::EINTR) => Some(()),
         Err(_errno) => None,
@@ -73,7 +63,7 @@ mod tests {
     use super::*;
 
     fn name(of: &str) -> String {
-        format!("tenon-test/{of}/{}", std::process::id())
+        format!("tenon test {of} {}", std::process::id())
     }
 
     #[test]

@@ -13,11 +13,11 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
 
+use cni_local::meeting::{Meeting, meet};
 use cni_netlink::{LinkId, NetNs, Socket};
 use cni_types::Attachment;
 
 use crate::error::BridgeError;
-use crate::meeting::{Meeting, meet};
 use crate::owner;
 
 /// An ADD's claim on what it shares with others.

@@ -10,10 +10,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use cni_local::meeting::{Meeting, bind, is_ours, meet};
 use cni_netlink::random_bytes;
 use cni_plugin::Deadline;
-
-use crate::meeting::{Meeting, bind, is_ours, meet};
 
 /// The name of the socket.
 const NAME: &str = "tenon bridge DEL";

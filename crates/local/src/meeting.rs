@@ -15,7 +15,8 @@ use nix::unistd::geteuid;
 const TRIES: usize = 64;
 
 /// Who is at a name.
-pub(crate) enum Meeting {
+#[derive(Debug)]
+pub enum Meeting {
     /// Nobody was: now we are.
     First(UnixListener),
     /// Another process of the same user.
@@ -25,7 +26,8 @@ pub(crate) enum Meeting {
 }
 
 /// Takes a name, or finds who has it.
-pub(crate) fn meet(name: &str) -> Meeting {
+#[must_use]
+pub fn meet(name: &str) -> Meeting {
     for _again in 0..TRIES {
         match bind(name) {
             Ok(listener) => return Meeting::First(listener),
@@ -46,12 +48,13 @@ pub(crate) fn meet(name: &str) -> Meeting {
 ///
 /// # Errors
 /// Somebody has it.
-pub(crate) fn bind(name: &str) -> io::Result<UnixListener> {
+pub fn bind(name: &str) -> io::Result<UnixListener> {
     SocketAddr::from_abstract_name(name).and_then(|name| UnixListener::bind_addr(&name))
 }
 
 /// Whether the other side is of the same user.
-pub(crate) fn is_ours(stream: &UnixStream) -> bool {
+#[must_use]
+pub fn is_ours(stream: &UnixStream) -> bool {
     getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw())
 }
 
