@@ -144,7 +144,7 @@ fn host_local_digests_all_its_sources() {
             "{folder}"
         );
     }
-    assert_eq!(linked.len(), 4, "{linked:?}");
+    assert_eq!(linked.len(), 5, "{linked:?}");
 }
 
 #[test]
