@@ -99,7 +99,8 @@ impl<'a> Attachment<'a> {
         }
     }
 
-    fn plugins(&self) -> &'a [Value] {
+    /// The plugins of the list.
+    pub fn plugins(&self) -> &'a [Value] {
         self.list["plugins"].as_array().unwrap()
     }
 }
