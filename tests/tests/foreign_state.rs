@@ -21,6 +21,7 @@ use tenon_tests::foreign::{self, Foreign};
 
 const CONTAINERS: [&str; 4] = ["pod1", "pod2", "pod3", "pod4"];
 
+/// The file is named in full: a world has its own working directory.
 fn config(file: &'static str) -> ProptestConfig {
     let cases = std::env::var("TENON_PROPERTY_CASES");
     ProptestConfig {
@@ -170,7 +171,10 @@ fn one_of_every_foreign_thing_survives_add_del_and_gc() {
 
 #[test]
 fn whatever_foreign_things_there_are_survive_add_del_and_gc() {
-    let cases = config("proptest-regressions/foreign_survives.txt");
+    let cases = config(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/proptest-regressions/foreign_survives.txt"
+    ));
     proptest!(cases, |(ways in ways(), foreign in foreign::some(12))| survives(ways, &foreign));
 }
 
@@ -240,7 +244,10 @@ fn collects(ways: Ways, valid: &BTreeSet<usize>, gone: &BTreeSet<usize>) {
 
 #[test]
 fn after_gc_a_network_owns_what_is_valid_and_other_networks_are_untouched() {
-    let cases = config("proptest-regressions/gc_collects.txt");
+    let cases = config(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/proptest-regressions/gc_collects.txt"
+    ));
     let some = || prop::collection::btree_set(0..CONTAINERS.len(), 0..=CONTAINERS.len());
     proptest!(cases, |(ways in ways(), valid in some(), gone in some())| {
         collects(ways, &valid, &gone);
