@@ -148,6 +148,11 @@ impl Walk {
         walk
     }
 
+    /// What plugins get on stdin.
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
     /// One command.
     pub fn call(&self, command: &str, through: &[&str]) -> Runner {
         let call = Suite::ours().plugin(self.way.plugin).command(command);

@@ -168,9 +168,13 @@ pub fn run<P: Plugin>(plugin: &P, host: &mut Host<'_>) -> ExitCode {
             written
         }
         Err(failure) => {
+            let mut error = undo.fail(failure.error);
+            for text in [&mut error.msg, &mut error.details] {
+                shorten(text);
+            }
             let reply = ErrorReply {
                 cni_version: failure.version.as_str(),
-                error: &undo.fail(failure.error),
+                error: &error,
             };
             write_all(host.stdout, &reply.to_text());
             ExitCode::FAILURE
@@ -206,6 +210,16 @@ impl ErrorReply<'_> {
     fn to_text(&self) -> String {
         cni_types::pretty(self)
             .unwrap_or_else(|_never| r#"{"code": 999, "msg": "unprintable error"}"#.to_owned())
+    }
+}
+
+/// Errors repeat what configs, drivers and delegates say. Nobody reads more than this in a log, where
+/// every attempt of the runtime writes it again.
+fn shorten(text: &mut String) {
+    const LONGEST: usize = 4096;
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push_str("...");
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod controller;
 pub mod driver;
 pub mod golden;
+pub mod hostile;
 pub mod ovn;
 pub mod python;
 pub mod shim;

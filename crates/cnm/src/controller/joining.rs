@@ -11,8 +11,8 @@ use super::spec::{EndpointSpec, Limits};
 use super::{Controller, ControllerError, Outcome, requests};
 use crate::driver::{IpamDriver, NetworkDriver};
 use crate::error::{Cause, DriverError, Method};
-use crate::sandbox::Placed;
 use crate::sandbox::plan::{self, BadReply, Placement, Wanted};
+use crate::sandbox::{Placed, SandboxError};
 use crate::store::Lock;
 use crate::store::record::{Due, EndpointRecord, LinkRecord, NetworkRecord, PoolRecord};
 use crate::wire::label;
@@ -273,6 +273,10 @@ impl Joining<'_> {
         let planned =
             plan::plan(reply, &wanted).map_err(|bad| self.bad(Method::Join, bad.to_string()))?;
         if let Some(placement) = &planned {
+            // Once it is written down, it is taken for the driver's, and removed as such.
+            if self.controller.sandboxes.is_at_work(&placement.src_name)? {
+                return Err(SandboxError::AtWork(placement.src_name.clone()).into());
+            }
             self.record.link = Some(LinkRecord {
                 src_name: placement.src_name.to_string(),
                 name: placement.name.to_string(),

@@ -49,6 +49,28 @@ impl Sandboxes for Kernel {
         Ok(inside.find_link_by_any_name(name)?.is_none())
     }
 
+    fn is_at_work(&self, src_name: &IfName) -> Result<bool, SandboxError> {
+        let host = Socket::open()?;
+        let Some(link) = host.find_link(src_name)? else {
+            return Ok(false);
+        };
+        if link.master.is_some() {
+            return Ok(true);
+        }
+        for ipv6 in [false, true] {
+            let filter = RouteFilter {
+                ipv6,
+                table: MAIN_TABLE,
+                oif: Some(link.index),
+            };
+            let routes = host.routes(filter)?;
+            if routes.iter().any(|route| route.dst.is_default_route()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn place(
         &self,
         sandbox: &SandboxRecord,

@@ -26,6 +26,9 @@ pub enum SandboxError {
     /// The driver named a link that the host does not have.
     #[error("the driver's link {0} is not in the host's namespace")]
     NoSuchLink(IfName),
+    /// The driver's link is one that the host needs.
+    #[error("link {0} is at work on the host: a port of another link, or its way out")]
+    AtWork(IfName),
     /// The sandbox has an interface of that name.
     #[error("container interface name provided ({0}) already exists")]
     NameTaken(IfName),
@@ -65,7 +68,7 @@ pub enum SandboxError {
 impl ToCniError for SandboxError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::NoSuchLink(_) => ErrorCode::DRIVER,
+            Self::NoSuchLink(_) | Self::AtWork(_) => ErrorCode::DRIVER,
             Self::NameTaken(_) | Self::WayBackTaken { .. } => ErrorCode::IN_USE,
             Self::Netlink(error) => error.code(),
             Self::NetNs(error) => error.code(),
@@ -80,6 +83,9 @@ impl ToCniError for SandboxError {
             Self::NoSuchLink(_) => Some(
                 "does the driver work in the host's network namespace, and not in a container?",
             ),
+            Self::AtWork(_) => {
+                Some("the driver wants it moved into the container: is it mistaken?")
+            }
             Self::NameTaken(_) => Some(
                 "an earlier ADD may have been left without a DEL; a DEL for this container removes it",
             ),
@@ -197,6 +203,13 @@ pub trait Sandboxes {
     /// # Errors
     /// It cannot be entered.
     fn is_free(&self, path: &Path, name: &IfName) -> Result<bool, SandboxError>;
+
+    /// Whether a link of the host's namespace is at work there, so that no driver can have made it for
+    /// an endpoint: it is a port of another one, or a way out of the host.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    fn is_at_work(&self, src_name: &IfName) -> Result<bool, SandboxError>;
 
     /// Moves a link into a sandbox and configures it. After a failure it may be on either side;
     /// [`take_out`](Self::take_out) finds it.

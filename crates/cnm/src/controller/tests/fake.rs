@@ -425,6 +425,10 @@ impl Sandboxes for World {
         Ok(!self.0.borrow().sandbox_links.contains_key(name.as_str()))
     }
 
+    fn is_at_work(&self, _: &IfName) -> Result<bool, SandboxError> {
+        Ok(false)
+    }
+
     fn place(&self, _: &SandboxRecord, placement: &Placement) -> Result<Placed, SandboxError> {
         let mut state = self.0.borrow_mut();
         let src_name = placement.src_name.to_string();
