@@ -20,6 +20,7 @@ pub mod cri;
 pub mod crowd;
 pub mod differences;
 pub mod dockerd;
+pub mod earlier;
 pub mod engine;
 pub mod firewalld;
 pub mod fleet;
