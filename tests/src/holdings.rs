@@ -114,7 +114,8 @@ fn files_below(dir: &Path) -> (usize, usize) {
             files += 1;
             if entry.path() == Path::new(NAMESPACES) {
                 continue;
-            } else if metadata.is_dir() {
+            }
+            if metadata.is_dir() {
                 rest.push(entry.path());
             } else {
                 bytes += usize::try_from(metadata.len()).unwrap();

@@ -20,6 +20,7 @@ pub mod cri;
 pub mod crowd;
 pub mod differences;
 pub mod dockerd;
+pub mod earlier;
 pub mod engine;
 #[cfg(target_arch = "x86_64")]
 pub mod faults;

@@ -15,11 +15,11 @@ impl Random {
     /// One of another sequence for each `stream`, as each thread needs.
     #[must_use]
     pub fn stream(seed: u64, stream: u64) -> Self {
-        Self(Self::new(seed ^ stream.rotate_left(32)).next())
+        Self(Self::new(seed ^ stream.rotate_left(32)).number())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -28,7 +28,7 @@ impl Random {
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
+        usize::try_from(self.number() % u64::try_from(limit).unwrap()).unwrap()
     }
 
     /// True so often in a hundred times.
@@ -53,7 +53,7 @@ pub fn seed(variable: &str) -> u64 {
 
 fn from_the_clock() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Random::new(u64::from(now.subsec_nanos()) ^ now.as_secs()).next() >> 32
+    Random::new(u64::from(now.subsec_nanos()) ^ now.as_secs()).number() >> 32
 }
 
 /// A number in the environment variable, e.g. how long a test goes on.
@@ -73,11 +73,11 @@ mod tests {
     fn a_seed_tells_all_that_follows() {
         let of = |seed| {
             let mut random = Random::new(seed);
-            [random.next(), random.next(), random.next()]
+            [random.number(), random.number(), random.number()]
         };
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
-        assert_ne!(Random::stream(7, 0).next(), Random::stream(7, 1).next());
+        assert_ne!(Random::stream(7, 0).number(), Random::stream(7, 1).number());
     }
 
     #[test]

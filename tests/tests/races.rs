@@ -273,7 +273,7 @@ impl Game<'_> {
 
     /// Those who are attached are as they should be, and go, at once.
     fn end(&self, random: &mut Random) {
-        let seeds: Vec<_> = (0..THREADS).map(|_thread| random.next()).collect();
+        let seeds: Vec<_> = (0..THREADS).map(|_thread| random.number()).collect();
         std::thread::scope(|scope| {
             for (thread, seed) in seeds.into_iter().enumerate() {
                 scope.spawn(move || {

@@ -88,7 +88,7 @@ fn an_add_and_a_del_of_the_same_attachment() {
                 add.join().unwrap()
             });
             seen.count(whole_or_not(random, &member, added), Duration::ZERO);
-            let _next = random.next();
+            let _next = random.number();
             before.assert_unchanged(&machine(world));
         }
     });
@@ -116,7 +116,7 @@ fn an_add_and_a_gc_that_does_not_know_of_it() {
                 collect(suite, chain, &[("standing", IFNAME)], &tally);
                 add.join().unwrap()
             });
-            let _next = random.next();
+            let _next = random.number();
             if let Ok(result) = &added {
                 // An address that GC has taken may be somebody else's by now, and CHECK says so.
                 let other = next.add(random);

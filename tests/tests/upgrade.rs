@@ -39,7 +39,7 @@ fn from_ours_to_the_reference_and_back() {
     let before = without_the_index(&world);
     life(&mut node, &ours, &reference);
     for command in differences::commands("downgrade") {
-        world.host().command("sh", &["-ec", &command]);
+        world.host().command("sh", &["-ec", command]);
     }
     before.assert_unchanged(&without_the_index(&world));
 }
