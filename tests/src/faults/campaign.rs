@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cni_testkit::{Outcome, Snapshot};
+use cni_testkit::{Outcome, Runner, Snapshot};
 use serde_json::Value;
 
 use super::scene::Scene;
 use super::share::Share;
 use super::verdict::{Verdict, judge};
-use crate::inject::{Fault, record, run_with};
+use crate::inject::{Fault, Kind, Traced, record, run_with};
 
 /// Whose calls fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,14 @@ pub struct Tally {
     counts: BTreeMap<String, usize>,
 }
 
+impl Tally {
+    /// How many faults of a class were met and overcome.
+    pub fn overcome(&self, class: &str) -> usize {
+        let of_class = format!("{class} overcome");
+        self.counts.get(&of_class).copied().unwrap_or(0)
+    }
+}
+
 /// Has each fault of the share happen once. `make` makes the scene, again after each failure.
 ///
 /// # Panics
@@ -45,10 +53,15 @@ pub fn run(command: Command, share: Share, make: &dyn Fn() -> Scene) -> Tally {
             // At once: a run of everything takes long.
             eprintln!("{fault}: {why}\n");
             failures.push(fault.to_string());
-            let Campaign { tally, scene, .. } = campaign;
+            let Campaign {
+                tally,
+                lists,
+                scene,
+                ..
+            } = campaign;
             drop(scene);
             campaign = Campaign::begin(command, make());
-            campaign.tally = tally;
+            (campaign.tally, campaign.lists) = (tally, lists);
         }
     }
     assert!(
@@ -67,6 +80,8 @@ struct Campaign {
     result: Value,
     /// The state before an ADD.
     before: Snapshot,
+    /// How many lists an undisturbed run asks for.
+    lists: usize,
     tally: Tally,
     scene: Scene,
 }
@@ -80,6 +95,7 @@ impl Campaign {
             command,
             result,
             before: scene.state(),
+            lists: 0,
             tally: Tally::default(),
             scene,
         }
@@ -104,10 +120,11 @@ impl Campaign {
         };
         self.scene.reset();
         self.tally.calls = traced.calls.len();
+        self.lists = traced.lists();
         share.of(&traced.calls)
     }
 
-    fn disturbed(&self, result: &Value) -> cni_testkit::Runner {
+    fn disturbed(&self, result: &Value) -> Runner {
         match self.command {
             Command::Add => self.scene.add(),
             Command::Del => self.scene.after("DEL", result),
@@ -130,8 +147,18 @@ impl Campaign {
         Ok(())
     }
 
+    fn run_with(&self, call: &Runner, fault: &Fault) -> Result<Traced, String> {
+        let traced = run_with(call, fault);
+        let is_list = traced.struck && fault.kind == Kind::Interrupted;
+        if is_list && traced.lists() <= self.lists {
+            let outcome = &traced.outcome;
+            return Err(format!("the list is not read again\n{outcome}"));
+        }
+        Ok(traced)
+    }
+
     fn add_fails(&self, fault: &Fault) -> Result<&'static str, String> {
-        let traced = run_with(&self.scene.add(), fault);
+        let traced = self.run_with(&self.scene.add(), fault)?;
         let outcome = &traced.outcome;
         let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         match verdict {
@@ -162,7 +189,7 @@ impl Campaign {
     /// DEL or GC.
     fn removal_fails(&self, fault: &Fault) -> Result<&'static str, String> {
         let result = self.whole(&self.scene.add().run())?;
-        let traced = run_with(&self.disturbed(&result), fault);
+        let traced = self.run_with(&self.disturbed(&result), fault)?;
         let outcome = &traced.outcome;
         let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         if verdict == Verdict::Success {
@@ -178,7 +205,7 @@ impl Campaign {
 
     fn check_fails(&self, fault: &Fault) -> Result<&'static str, String> {
         let result = self.whole(&self.scene.add().run())?;
-        let traced = run_with(&self.disturbed(&result), fault);
+        let traced = self.run_with(&self.disturbed(&result), fault)?;
         let outcome = &traced.outcome;
         let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         if verdict == Verdict::Success {
