@@ -22,6 +22,22 @@ fn try_out(scene: &str, command: Command, every: usize) {
     eprintln!("{scene} {command:?}: {tally}");
 }
 
+fn lists_are_read_again(scene: &str, command: Command, family: &str) {
+    let tally = run(command, Share::Lists, &|| make(scene));
+    eprintln!("{scene} {command:?}: {tally}");
+    assert_ne!(tally.overcome(&format!("interrupted {family}")), 0);
+}
+
+#[test]
+fn a_list_of_links_or_addresses_that_changed_is_read_again() {
+    lists_are_read_again("loopback", Command::Add, "rtnetlink");
+}
+
+#[test]
+fn a_list_of_rules_that_changed_is_read_again() {
+    lists_are_read_again("portmap", Command::Del, "netfilter");
+}
+
 macro_rules! scenes {
     ($($name:ident = $scene:literal),+ $(,)?) => {
         mod whatever_fails_an_add_is_whole_or_nothing {

@@ -5,7 +5,8 @@ use cni_types::{CniError, CniResult, IfName};
 
 use crate::error::BandwidthError;
 
-const VETH: &str = "veth";
+/// The kind of both ends.
+pub(crate) const VETH: &str = "veth";
 
 /// The host's end of the pair whose other end is the container's interface of that name. It has to be
 /// one of the interfaces that `result` names.

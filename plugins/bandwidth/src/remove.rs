@@ -37,24 +37,24 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     let ifbs = pairs.find_ifbs(&mut errors);
     // The filter goes before what it redirects to, so that nothing is lost on the way.
     let limits = pairs.limits_of_host_end(request, &ifbs);
-    let mut changes = limits.unwrap_or_else(|error| {
-        errors.push(error);
-        Vec::new()
-    });
+    let failed = limits.map_or_else(|error| vec![error], |changes| send(&pairs.host, &changes));
+    if !failed.is_empty() {
+        // The IFB stays, since it tells the next DEL that the qdisc is ours.
+        errors.extend(failed);
+        return CniError::collect(errors);
+    }
     let ifbs: Vec<LinkId> = ifbs.iter().map(Link::id).collect();
     if let ([only], true) = (
         ifbs.as_slice(),
         request.request.env.fast_paths != FastPaths::Never,
     ) {
-        errors.extend(send(&pairs.host, &changes));
-        changes.clear();
         let _otherwise_plainly = delete_quickly(&pairs.host, only);
     }
     let left = ifbs
         .iter()
         .filter(|ifb| !matches!(pairs.host.has_link(ifb.index), Ok(false)));
-    changes.extend(left.map(delete_link));
-    errors.extend(send(&pairs.host, &changes));
+    let left: Vec<Change> = left.map(delete_link).collect();
+    errors.extend(send(&pairs.host, &left));
     CniError::collect(errors)
 }
 
@@ -171,7 +171,7 @@ impl Pairs<'_> {
         request: &DelRequest,
         ifbs: &[Link],
     ) -> Result<Vec<Change>, CniError> {
-        let Some(end) = self.find_host_end()? else {
+        let Some(end) = self.find_host_end(ifbs)? else {
             return Ok(Vec::new());
         };
         let mut changes = self.redirections(&end, ifbs)?;
@@ -181,14 +181,30 @@ impl Pairs<'_> {
         Ok(changes)
     }
 
-    fn find_host_end(&self) -> Result<Option<Link>, NetlinkError> {
-        let Inside::Open(inside) = &self.inside else {
-            return Ok(None);
+    fn find_host_end(&self, ifbs: &[Link]) -> Result<Option<Link>, NetlinkError> {
+        let inside = match &self.inside {
+            Inside::Open(inside) => inside,
+            Inside::Gone => return Ok(None),
+            Inside::Unreachable => return self.find_redirecting(ifbs),
         };
         match inside.find_link(&self.attachment.ifname)? {
             Some(own) => host_end::find(&self.host, &own),
             None => Ok(None),
         }
+    }
+
+    /// The host's end that has what comes in redirected to one of the IFBs: found without the container.
+    fn find_redirecting(&self, ifbs: &[Link]) -> Result<Option<Link>, NetlinkError> {
+        if ifbs.is_empty() {
+            return Ok(None);
+        }
+        for end in self.host.links_of_kind(host_end::VETH)? {
+            let filters = self.host.ingress_filters(&end.id())?;
+            if filters.iter().any(|filter| is_redirected(filter, ifbs)) {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
     }
 
     /// A filter is ours if it redirects to the attachment's IFB. The qdisc that holds it goes too,
@@ -199,10 +215,7 @@ impl Pairs<'_> {
             return Ok(Vec::new());
         }
         let end = end.id();
-        let is_ours = |filter: &Filter| {
-            let mut ifbs = ifbs.iter();
-            ifbs.any(|ifb| filter.redirects_to == Some(ifb.index))
-        };
+        let is_ours = |filter: &Filter| is_redirected(filter, ifbs);
         let filters = self.host.ingress_filters(&end)?;
         if filters.iter().all(is_ours) {
             return Ok(vec![delete_ingress(&end)]);
@@ -223,4 +236,9 @@ impl Pairs<'_> {
         };
         Ok(differences(&limit, Psched::read()?, &tbf).is_empty())
     }
+}
+
+fn is_redirected(filter: &Filter, ifbs: &[Link]) -> bool {
+    let mut ifbs = ifbs.iter();
+    ifbs.any(|ifb| filter.redirects_to == Some(ifb.index))
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,7 +44,10 @@ pub(crate) fn controller(data_dir: &Path, waiting: Waiting) -> Controller {
 /// Gives back the pools of the built-in IPAM driver that no network has: whoever requested them
 /// ended before it could write them down.
 pub(crate) fn collect_pools(data_dir: &Path, deadline: Instant) -> Result<(), CniError> {
-    if !ipam_dir(data_dir).is_dir() {
+    if ipam_dir(data_dir)
+        .metadata()
+        .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    {
         return Ok(());
     }
     let store = Store::new(data_dir);

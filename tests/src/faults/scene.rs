@@ -24,6 +24,8 @@ pub struct Scene {
     ifname: &'static str,
     /// What an ADD makes and a DEL leaves, since others may use it.
     lasting: Vec<Lasting>,
+    /// What a DEL says on stderr of what it leaves in the container to those who take it away.
+    pub(super) excuse: Option<&'static str>,
     /// The container.
     pub c1: Netns,
     /// Another one, of which the plugin has made an attachment already that has to stay as it is.
@@ -54,6 +56,7 @@ impl Scene {
             fast_paths: "",
             ifname: IFNAME,
             lasting: Vec::new(),
+            excuse: None,
             c1,
             c2: None,
             world,
@@ -78,6 +81,13 @@ impl Scene {
     #[must_use]
     pub fn leaving(mut self, lasting: impl IntoIterator<Item = Lasting>) -> Self {
         self.lasting.extend(lasting);
+        self
+    }
+
+    /// A DEL that says this on stderr has left things in the container, which goes with it.
+    #[must_use]
+    pub fn excused_by(mut self, words: &'static str) -> Self {
+        self.excuse = Some(words);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::inject::{Call, Fault, faults_of};
+use crate::inject::{Call, Fault, Kind, faults_of};
 
 /// The variable that asks for another share than the tests' own: `all`, or of how many calls one.
 const SHARE: &str = "TENON_FAULTS";
@@ -17,6 +17,8 @@ const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 pub enum Share {
     /// Everything.
     All,
+    /// All lists that change while they are read.
+    Lists,
     /// Of every so manieth call one fault, another one from call to call.
     Some {
         /// Of how many calls one is taken.
@@ -43,6 +45,10 @@ impl Share {
         let each = calls.iter().map(faults_of);
         match self {
             Self::All => each.flatten().collect(),
+            Self::Lists => each
+                .flatten()
+                .filter(|fault| fault.kind == Kind::Interrupted)
+                .collect(),
             Self::Some { every, turn } => {
                 let can_fail = each.filter(|faults| !faults.is_empty()).enumerate();
                 can_fail

@@ -12,6 +12,22 @@ use crate::inject::Fault;
 /// a driver.
 const CODES: [u64; 7] = [5, 8, 11, 110, 120, 130, 140];
 
+/// The code that makes runtimes try again.
+const TRY_AGAIN: u64 = 11;
+
+/// What does not pass by itself.
+const LASTING: [Errno; 2] = [Errno::EPERM, Errno::ENOSPC];
+
+/// Names of things without a digit or a slash in them.
+const THINGS: [&str; 6] = [
+    "lo",
+    "stdin",
+    "host-local",
+    "rtnetlink",
+    "nf_tables",
+    "netns",
+];
+
 /// What came of a call, as far as it is one that may have come.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
@@ -56,8 +72,11 @@ fn explains_itself(document: &Value, fault: &Fault) -> Result<(), String> {
         return Err("its code is none of a failing system".to_owned());
     }
     let [msg, details] = ["msg", "details"].map(|key| document[key].as_str().unwrap_or_default());
-    if msg.is_empty() {
-        return Err("it has no message".to_owned());
+    if !msg.split_whitespace().any(names_something) {
+        return Err("its message does not say what it is about".to_owned());
+    }
+    if code == Some(TRY_AGAIN) && fault.errno().is_some_and(|errno| LASTING.contains(&errno)) {
+        return Err("it is not worth trying again".to_owned());
     }
     let text = format!("{msg} {details}");
     // A delegate without memory cannot tell why it ended.
@@ -74,6 +93,12 @@ fn explains_itself(document: &Value, fault: &Fault) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a word of a message is an object's name: an interface, an address, a path, an attachment.
+fn names_something(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+    word.contains('/') || word.contains(|c: char| c.is_ascii_digit()) || THINGS.contains(&word)
 }
 
 /// The kernel's words for an error, in either C library's, and those for an answer that did not come.

@@ -32,6 +32,7 @@ pub(super) enum Netlink {
         requests: Vec<Request>,
     },
     Receives {
+        netfilter: bool,
         is_dump: bool,
     },
 }
@@ -112,7 +113,7 @@ impl Fault {
             Kind::Fails(_) => "syscall",
             Kind::IsLost(_) => "lost",
             Kind::Refused { .. } => "refused",
-            Kind::Interrupted => "interrupted",
+            Kind::Interrupted => self.call.netlink.interrupted(),
         }
     }
 }
@@ -137,6 +138,23 @@ impl fmt::Display for Fault {
 }
 
 impl Netlink {
+    fn interrupted(&self) -> &'static str {
+        match self {
+            Self::Receives {
+                netfilter: true, ..
+            } => "interrupted netfilter",
+            _ => "interrupted rtnetlink",
+        }
+    }
+
+    /// How many lists a send asks for.
+    pub(super) fn lists(&self) -> usize {
+        let Self::Sends { requests, .. } = self else {
+            return 0;
+        };
+        requests.iter().filter(|request| request.is_dump).count()
+    }
+
     fn kind_of(&self, index: usize) -> u16 {
         let Self::Sends { requests, .. } = self else {
             return 0;
@@ -181,7 +199,7 @@ fn netlink_kinds(netlink: &Netlink) -> Vec<Kind> {
                     .map(move |errno| Kind::Refused { index, errno })
             })
             .collect(),
-        Netlink::Receives { is_dump } => {
+        Netlink::Receives { is_dump, .. } => {
             let interrupted = is_dump.then_some(Kind::Interrupted);
             let lost = [Kind::IsLost(Errno::ENOBUFS)].into_iter();
             lost.chain(interrupted).collect()

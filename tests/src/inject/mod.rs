@@ -39,6 +39,13 @@ pub struct Traced {
     pub struck: bool,
 }
 
+impl Traced {
+    /// How many lists the kernel was asked for.
+    pub fn lists(&self) -> usize {
+        self.calls.iter().map(|call| call.netlink.lists()).sum()
+    }
+}
+
 /// Runs it, and nothing fails.
 pub fn record(call: &Runner) -> Traced {
     trace(call, None)

@@ -346,13 +346,16 @@ impl<'a> Tracer<'a> {
 
     fn received(&mut self, pid: Pid, call: &UnderWay, length: usize) {
         let [descriptor, buffer, size, ..] = call.arguments;
-        if self.sockets.find(pid, descriptor).is_none() {
+        let Some(family) = self.sockets.find(pid, descriptor) else {
             return;
-        }
+        };
         let memory = Memory::of(pid);
         let mut bytes = memory.read(buffer, length.min(self::length(size)));
         let is_dump = netlink::is_of_dump(&bytes);
-        self.ended.calls[call.recorded].netlink = Netlink::Receives { is_dump };
+        self.ended.calls[call.recorded].netlink = Netlink::Receives {
+            netfilter: family == Family::Netfilter,
+            is_dump,
+        };
         if matches!(call.outcome, Intended::Interrupted) {
             self.ended.struck = is_dump;
             netlink::interrupt(&mut bytes);

@@ -29,7 +29,7 @@ impl RecordDir {
     /// Whether there has ever been a record.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.dir.is_dir()
+        file::is_dir(&self.dir)
     }
 
     fn file(&self, name: &str) -> PathBuf {

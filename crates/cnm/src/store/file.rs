@@ -133,6 +133,15 @@ fn write_new(path: &Path, text: &[u8], synced: Synced) -> io::Result<()> {
     }
 }
 
+/// Whether there is a directory, as far as can be seen: what cannot be looked at may be one, and who works
+/// with it will be told why not.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(found) => found.is_dir(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Makes a directory and those above it.
 pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)

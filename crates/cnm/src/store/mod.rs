@@ -57,7 +57,7 @@ impl Store {
     /// Whether anything has ever been remembered.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.dir.is_dir()
+        file::is_dir(&self.dir)
     }
 
     /// Waits for the lock of a network.

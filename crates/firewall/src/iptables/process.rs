@@ -39,24 +39,27 @@ pub(super) fn run(
     patience: Duration,
 ) -> Result<String, Cause> {
     let mut child = spawn(program, args)?;
-    let ended = converse(&mut child, input, patience);
-    let (stdout, stderr) = match ended {
+    let (stdout, stderr, fed) = match converse(&mut child, input, patience) {
         Ok(outputs) => outputs,
-        Err(stderr) => {
+        Err(unfinished) => {
             // It may have ended this very moment: then there is nothing to kill.
             let _gone = child.kill();
             let _status = child.wait();
-            return Err(Cause::ProgramTimeout {
-                program,
-                waited: patience,
-                stderr: tidy(&stderr),
+            return Err(match unfinished {
+                Unfinished::Late(stderr) => Cause::ProgramTimeout {
+                    program,
+                    waited: patience,
+                    stderr: tidy(&stderr),
+                },
+                Unfinished::Broken(source) => Cause::Spawn { program, source },
             });
         }
     };
-    let status = child
-        .wait()
-        .map_err(|source| Cause::Spawn { program, source })?;
+    let failed = |source| Cause::Spawn { program, source };
+    let status = child.wait().map_err(failed)?;
     if status.success() {
+        // It has read half of it, and was content with that.
+        fed.map_or(Ok(()), Feeding::outcome).map_err(failed)?;
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
     Err(Cause::Program {
@@ -112,36 +115,60 @@ fn end_with_us(command: &mut Command) {
     }
 }
 
-/// A program that does not read its input tells why at its end. What does not fit into a pipe is
-/// written by a thread, so that nobody waits longer than told for a program that hangs.
-fn feed(mut stdin: ChildStdin, input: &str) {
+/// A thread that writes what a program reads.
+struct Feeding(thread::JoinHandle<io::Result<()>>);
+
+impl Feeding {
+    /// Of a program that has ended: then the thread has, too.
+    fn outcome(self) -> io::Result<()> {
+        self.0.join().unwrap_or_else(|_panic| Ok(()))
+    }
+}
+
+/// Why there is no waiting for a program any more.
+enum Unfinished {
+    /// Time is up. What it complained about so far.
+    Late(Vec<u8>),
+    /// It did not get its input, or was not understood: what it did then is not what was wanted.
+    Broken(io::Error),
+}
+
+/// What does not fit into a pipe is written by a thread, so that nobody waits longer than told for a
+/// program that hangs.
+fn feed(stdin: ChildStdin, input: &str) -> io::Result<Option<Feeding>> {
     /// `PIPE_DEF_BUFFERS` of the smallest pages.
     const FITS: usize = 16 * 4096;
     if input.len() <= FITS {
-        let _closed_early = stdin.write_all(input.as_bytes());
-        return;
+        return write_to(stdin, input).map(|()| None);
     }
     let input = input.to_owned();
-    thread::spawn(move || {
-        let _closed_early = stdin.write_all(input.as_bytes());
-    });
+    let thread = thread::Builder::new().spawn(move || write_to(stdin, &input));
+    thread.map(|thread| Some(Feeding(thread)))
 }
 
-/// Reads both outputs to their ends. Time is up: what it complained about so far.
+/// A program that does not read its input tells why at its end.
+fn write_to(mut stdin: ChildStdin, input: &str) -> io::Result<()> {
+    match stdin.write_all(input.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads both outputs to their ends.
 fn converse(
     child: &mut Child,
     input: &str,
     patience: Duration,
-) -> Result<(Vec<u8>, Vec<u8>), Vec<u8>> {
+) -> Result<(Vec<u8>, Vec<u8>, Option<Feeding>), Unfinished> {
     let deadline = Instant::now() + patience;
-    if let Some(stdin) = child.stdin.take() {
-        feed(stdin, input);
-    }
+    let stdin = child.stdin.take();
+    let fed = stdin.map_or(Ok(None), |stdin| feed(stdin, input));
+    let fed = fed.map_err(Unfinished::Broken)?;
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let (mut output, mut complaint) = (Vec::new(), Vec::new());
     while stdout.is_some() || stderr.is_some() {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-            return Err(complaint);
+            return Err(Unfinished::Late(complaint));
         };
         let ready = readable(
             [
@@ -151,13 +178,13 @@ fn converse(
             left,
         );
         if ready[0] {
-            take(&mut stdout, &mut output);
+            take(&mut stdout, &mut output).map_err(Unfinished::Broken)?;
         }
         if ready[1] {
-            take(&mut stderr, &mut complaint);
+            take(&mut stderr, &mut complaint).map_err(Unfinished::Broken)?;
         }
     }
-    Ok((output, complaint))
+    Ok((output, complaint, fed))
 }
 
 fn readable(fds: [Option<BorrowedFd<'_>>; 2], left: Duration) -> [bool; 2] {
@@ -177,16 +204,17 @@ fn readable(fds: [Option<BorrowedFd<'_>>; 2], left: Duration) -> [bool; 2] {
     fds.map(|fd| fd.is_some() && answers.next().unwrap_or_default())
 }
 
-/// Reads what there is; the end, or a failure, closes the pipe.
-fn take(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
+/// Reads what there is; the end closes the pipe.
+fn take(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
-    let Some(reader) = pipe else { return };
+    let Some(reader) = pipe else { return Ok(()) };
     match reader.read(&mut buffer) {
         Ok(0) => *pipe = None,
         Ok(length) => into.extend(buffer.iter().take(length)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-        Err(_broken) => *pipe = None,
+        Err(error) => return Err(error),
     }
+    Ok(())
 }
 
 #[cfg(test)]
