@@ -163,10 +163,14 @@ fn a_directory_of_leases_that_is_a_link_costs_nothing_behind_it() {
 /// The records of cnm-shim: one that cannot be read is told, and nothing is followed or waited for.
 #[test]
 fn what_stands_in_the_place_of_a_record_is_not_followed() {
-    let some = OBSTACLES
-        .iter()
-        .filter(|(what, _)| !what.contains("itself"));
-    for (what, put) in some.step_by(2) {
+    let kinds = [
+        "a link to a file",
+        "a link to endless zeroes",
+        "a pipe",
+        "a directory",
+        "a file of a terabyte",
+    ];
+    for (what, put) in OBSTACLES.iter().filter(|(what, _)| kinds.contains(what)) {
         let machine = Machine::new();
         fs::write(SECRET, "secret").unwrap();
         let keys = json!({"subnet": "10.76.0.0/24", "removeNetworkWhenUnused": true});

@@ -92,8 +92,8 @@ fn more(plugin: &str, way: &str) -> Value {
             "markMasqBit": 13, "masqAll": true,
         }),
         ("portmap", _) => json!({
-            "conditionsV4": ["-s", "192.0.2.0/24"], "markMasqBit": 13,
-            "externalSetMarkChain": "EVIL-MARK",
+            "conditionsV4": ["-s", "192.0.2.0/24"],
+            "externalSetMarkChain": "OTHERS-MARK",
         }),
         ("firewall", _) => json!({
             "backend": "iptables", "iptablesAdminChainName": "MY-ADMIN", "firewalldZone": "trusted",
@@ -171,11 +171,19 @@ fn every_value_in_every_place(plugin: &str) -> usize {
     {
         let walk = Walk::new(way);
         walk.world.shadow("/etc");
+        let whole = walk.conf().clone().with(more(plugin, way.name));
+        if way.plugin == "portmap" {
+            walk.world
+                .host()
+                .command("iptables", &["-t", "nat", "-N", "OTHERS-MARK"]);
+        }
+        // Chains for all attachments come with the first one.
+        for command in ["ADD", "DEL"] {
+            let call = walk.call(command, &[]).conf(&whole).run();
+            assert_eq!(call.code, 0, "{plugin}, {}: {call}", way.name);
+        }
         let before = (rules(&walk.world), Snapshot::of(&walk.c1));
-        for (what, conf) in variants(
-            &walk.conf().clone().with(more(plugin, way.name)),
-            plugin == "cnm-shim",
-        ) {
+        for (what, conf) in variants(&whole, SLOW.contains(&plugin)) {
             let what = format!("{plugin}, {}: {what}", way.name);
             let add = walk.call("ADD", &[]).conf(&conf).run();
             assert_sane(&add, &what);
@@ -240,4 +248,61 @@ fn cnm_shim_takes_every_value_in_every_place() {
     let cases = every_value_in_every_place("cnm-shim");
     eprintln!("{cases} values");
     assert!(cases >= 15, "{cases}");
+}
+
+/// A pod's name, namespace and the rest of `CNI_ARGS`: nobody's file, rule or command.
+#[test]
+fn what_a_pod_is_called_goes_nowhere() {
+    let read = ["leases", "nftables", "link and sysctl"];
+    for way in WAYS.into_iter().filter(|way| read.contains(&way.name)) {
+        let walk = Walk::new(way);
+        let before = (rules(&walk.world), Snapshot::of(&walk.c1));
+        for text in TEXTS.iter().filter(|text| !text.contains('\u{0}')) {
+            let args =
+                format!("IgnoreUnknown=1;K8S_POD_NAME={text};K8S_POD_NAMESPACE={text};X{text}=1");
+            let what = format!("{}, {}: {args}", way.plugin, way.name);
+            for command in ["ADD", "DEL"] {
+                assert_sane(&walk.call(command, &[]).args(&args).run(), &what);
+            }
+            walk.call("DEL", &[]).run().expect_silent_ok();
+        }
+        let after = (rules(&walk.world), Snapshot::of(&walk.c1));
+        assert_eq!(before.0, after.0, "{}", way.plugin);
+        before.1.assert_unchanged(&after.1);
+    }
+}
+
+/// Ids are names of files, and lines of them, comments of rules, aliases of links: one that is too long
+/// for any of these is an error, and never something that a DEL does not find again.
+#[test]
+fn an_id_of_any_length_is_found_again_or_refused() {
+    for way in WAYS
+        .into_iter()
+        .filter(|way| !["IPv6", "up"].contains(&way.name))
+    {
+        let walk = Walk::new(way);
+        let look = || {
+            (
+                walk.world.snapshot().without("/last_reserved_ip."),
+                Snapshot::of(&walk.c1),
+            )
+        };
+        // The first one leaves a directory and its lock.
+        for command in ["ADD", "DEL"] {
+            assert_eq!(walk.call(command, &[]).run().code, 0, "{}", way.name);
+        }
+        let before = look();
+        for length in [64, 240, 256, 4090, 100_000] {
+            let id = "x".repeat(length);
+            let run = |command: &str| walk.call(command, &[]).container_id(&id).run();
+            let what = format!("{}, {}: {length}", way.plugin, way.name);
+            let add = run("ADD");
+            assert_sane(&add, &what);
+            let del = run("DEL");
+            assert!(add.code != 0 || del.code == 0, "{what}: {del}");
+        }
+        let after = look();
+        before.0.assert_unchanged(&after.0);
+        before.1.assert_unchanged(&after.1);
+    }
 }

@@ -143,6 +143,12 @@ fn a_directory_for_indexes_that_others_have_made_is_not_used() {
             call.env("TENON_FAST_PATHS", "on").run()
         };
         always("ADD").expect_ok();
+        // The second one scans, and would keep what it has found.
+        let second = machine.world.container("c2");
+        let call = machine
+            .add(&machine.conf())
+            .attachment("c2", &second, "eth0");
+        call.env("TENON_FAST_PATHS", "on").run().expect_ok();
         let after = Snapshot::empty()
             .tree(root)
             .tree(Path::new("/run/elsewhere"));

@@ -50,6 +50,6 @@ mod tests {
     #[test]
     fn no_duration_is_too_long() {
         let never = Deadline::after(Duration::MAX);
-        assert!(never.remaining() > LONGEST - Duration::from_secs(60));
+        assert!(never.remaining() > LONGEST / 2);
     }
 }

@@ -218,7 +218,8 @@ impl ErrorReply<'_> {
 fn shorten(text: &mut String) {
     const LONGEST: usize = 4096;
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
         text.push_str("...");
     }
 }

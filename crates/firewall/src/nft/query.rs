@@ -10,6 +10,9 @@ use super::view::{self, BaseChain, Element, HookedChain, Rule};
 use crate::error::Cause;
 use crate::nfnetlink::{Channel, DUMP, Frames, Outbox, Reply, SMALLEST_PIECE, Writer};
 
+/// The longest name of a chain (`NFT_NAME_MAXLEN` with its terminating zero is 256).
+const NAME_MAX: usize = 255;
+
 /// What [`Nft::look_up`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Question<'a> {
@@ -276,8 +279,12 @@ impl Nft {
         chains: &[(Table, &str)],
         mut found: impl FnMut(usize, &[u8]),
     ) -> Result<(), Cause> {
+        // What no chain can be called, the kernel does not look for but refuses.
+        let can_be = |(_, (_, chain)): &(usize, &(Table, &str))| chain.len() <= NAME_MAX;
+        let (places, asked): (Vec<usize>, Vec<_>) =
+            chains.iter().enumerate().filter(can_be).unzip();
         let mut outbox = self.outbox();
-        for (table, chain) in chains {
+        for (table, chain) in asked {
             let family = (table.family.number(), 0);
             outbox.message(Message::GetChain.kind(), 0, family, |body| {
                 body.text(number::CHAIN_TABLE, table.name)
@@ -285,7 +292,9 @@ impl Nft {
             });
         }
         self.exchange(&outbox, "find a chain", |at, object| {
-            found(at, object);
+            if let Some(place) = places.get(at) {
+                found(*place, object);
+            }
             Ok(())
         })
     }
