@@ -18,7 +18,7 @@ use tenon_tests::network::cidrs;
 use tenon_tests::random::{self, Random};
 
 /// In CI.
-const ROUNDS: u64 = 8;
+const ROUNDS: u64 = 6;
 
 /// The other one comes so much later at most: longer than most ADDs take.
 const LATER: Duration = Duration::from_millis(60);

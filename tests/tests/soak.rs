@@ -25,7 +25,7 @@ use tenon_tests::ports::{self, HOST};
 use tenon_tests::{random, reaper};
 
 /// In CI.
-const CYCLES: u64 = 300;
+const CYCLES: u64 = 200;
 
 /// After so many the first look is taken.
 const SETTLED: u64 = 100;
