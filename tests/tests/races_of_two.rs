@@ -5,7 +5,6 @@
 //! Environment:
 //!   `TENON_RACES_ROUNDS`    how often each pair meets, on each network
 //!   `TENON_RACES_SEED`      at which moments
-#![expect(clippy::unwrap_used, reason = "test functions fail by panicking")]
 
 use std::time::Duration;
 
