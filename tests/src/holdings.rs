@@ -146,7 +146,7 @@ mod tests {
             "touch /run/a/b/file",
             "touch /run/z/file",
             "ip netns add known",
-            "ip link add a type veth peer name b netns known",
+            "ip link add va type veth peer name vb netns known",
         ] {
             let before = Holdings::of(&world);
             host.command("sh", &["-c", change]);

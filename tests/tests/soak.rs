@@ -25,7 +25,7 @@ use tenon_tests::ports::{self, HOST};
 use tenon_tests::{random, reaper};
 
 /// In CI.
-const CYCLES: u64 = 300;
+const CYCLES: u64 = 200;
 
 /// After so many the first look is taken.
 const SETTLED: u64 = 100;
@@ -125,10 +125,10 @@ impl Node<'_> {
         // which it cannot have too many on all of the machine.
         if self.is_translated() {
             receives(&netns, &format!("{}:{port}", HOST[0]));
-        } else if number % 10 == 0 {
+        } else if number.is_multiple_of(10) {
             receives(&netns, &format!("{}:80", bare(&cidrs(&result)[0])));
         }
-        if number % 50 == 0 {
+        if number.is_multiple_of(50) {
             self.tool.run("check", &netns, &json!({}));
         }
         self.tool.run("del", &netns, &json!({}));
