@@ -179,6 +179,9 @@ impl Campaign {
             // Of what did not end by itself, only the DEL takes things away.
             Verdict::Silence if outcome.code != 1 => {
                 self.delete(&self.result)?;
+                if self.scene.needs_collecting {
+                    succeed("GC", &self.scene.collect().run())?;
+                }
                 self.scene.reset();
                 self.same("after a crash and DEL", outcome)?;
             }
