@@ -79,11 +79,11 @@ scenes! {
     cnm_shim = "cnm-shim",
 }
 
+// Not bandwidth: the qdiscs of the host's end go with that end, which is the main plugin's to collect.
 collected! {
     bridge_with_another_attachment = "bridge-beside-another",
     host_local_with_an_index = "host-local-indexed",
     portmap = "portmap",
     firewall = "firewall",
-    bandwidth = "bandwidth",
     cnm_shim = "cnm-shim",
 }
