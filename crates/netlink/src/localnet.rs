@@ -36,6 +36,14 @@ pub fn is_open(interface: &IfName) -> bool {
     open(interface.as_str()) || open("all")
 }
 
+/// Whether an interface of the calling thread's namespace is as [`open`] leaves it.
+///
+/// # Errors
+/// The kernel does not tell what is set.
+pub fn is_opened_by_us(interface: &IfName) -> Result<bool, NetlinkError> {
+    Ok(value(interface.as_str())? == Some(OPENED_BY_US))
+}
+
 /// Lets 127.0.0.0/8 leave by a link, unless it may already. The socket is of the calling thread's
 /// namespace.
 ///
