@@ -77,13 +77,13 @@ fn advertise_one(index: u32, mac: MacAddr, address: Ipv6Addr) -> io::Result<()> 
         other => other?,
     }
     let to: SockaddrIn6 = SocketAddrV6::new(ALL_NODES, 0, 0, index).into();
-    sendto(
-        out.as_raw_fd(),
-        &advertisement(address, mac),
-        &to,
-        MsgFlags::empty(),
-    )?;
-    Ok(())
+    let packet = advertisement(address, mac);
+    loop {
+        match sendto(out.as_raw_fd(), &packet, &to, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other.map(drop)?),
+        }
+    }
 }
 
 fn icmpv6_socket() -> nix::Result<OwnedFd> {

@@ -32,6 +32,7 @@ pub enum Op {
     AddAltName,
     DeleteAltName,
     SetPort,
+    GetConf,
     SetConf,
     AddVlan,
     DeleteVlan,
@@ -82,6 +83,7 @@ impl fmt::Display for Op {
             Self::AddAltName => "add alternative name",
             Self::DeleteAltName => "delete alternative name",
             Self::SetPort => "set bridge port flags of",
+            Self::GetConf => "look at IPv4 settings of",
             Self::SetConf => "set IPv4 settings of",
             Self::AddVlan => "add VLAN",
             Self::DeleteVlan => "delete VLAN",
@@ -167,6 +169,11 @@ impl Cause {
             Self::Io(error) => Self::Unheard(error),
             other => other,
         }
+    }
+
+    /// The cause behind an error of a file.
+    pub(crate) fn of_file(error: &io::Error) -> Self {
+        Self::Io(copy(error))
     }
 
     /// The cause behind an error of the socket.

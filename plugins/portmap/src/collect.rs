@@ -13,7 +13,10 @@ pub(crate) fn collect(request: &GcRequest) -> Result<(), CniError> {
     let network = &request.request.network;
     let mut nft = Nft::open()?;
     let own = match portmap::gc(&mut nft, network, &valid) {
-        Ok(removed) => loopback::close(&mut nft, &removed.idle),
+        // Not those alone of which it was the last: another GC may have got no further.
+        Ok(_removed) => {
+            loopback::opened().and_then(|interfaces| loopback::close(&mut nft, &interfaces))
+        }
         Err(error) => Err(error.into()),
     };
     let chains = hostports::gc(&mut nft, network, &valid);

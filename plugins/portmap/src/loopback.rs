@@ -14,6 +14,18 @@ pub(crate) fn interface_to(host: &Socket, address: IpCidr) -> Result<Option<Link
     Ok(link.map(|link| link.id()))
 }
 
+/// The interfaces that have been opened.
+pub(crate) fn opened() -> Result<Vec<IfName>, CniError> {
+    let links = Socket::open()?.links()?.into_iter();
+    let mut opened = Vec::new();
+    for interface in links.filter_map(|link| link.name.parse::<IfName>().ok()) {
+        if localnet::is_opened_by_us(&interface)? {
+            opened.push(interface);
+        }
+    }
+    Ok(opened)
+}
+
 /// Closes interfaces unless a mapping needs them.
 ///
 /// An ADD may come in between, with a mapping that needs the interface: it has put its mapping into

@@ -110,21 +110,15 @@ impl Campaign {
 
     /// Those of an undisturbed run.
     fn faults(&mut self, share: Share) -> Vec<Fault> {
-        let traced = match self.command {
-            Command::Add => {
-                let traced = record(&self.scene.add());
-                let result = traced.outcome.clone().expect_ok().json();
-                self.scene.after("DEL", &result).run().expect_silent_ok();
-                traced
-            }
-            _ => {
-                let result = self.scene.add().run().expect_ok().json();
-                let traced = record(&self.disturbed(&result));
-                let _ok = traced.outcome.clone().expect_silent_ok();
-                self.scene.after("DEL", &result).run().expect_silent_ok();
-                traced
-            }
+        let traced = if self.command == Command::Add {
+            record(&self.scene.add())
+        } else {
+            let result = self.scene.add().run().expect_ok().json();
+            record(&self.disturbed(&result))
         };
+        let _whole = traced.outcome.clone().expect_ok();
+        let rest = self.scene.after("DEL", &self.result).run();
+        let _gone = rest.expect_silent_ok();
         self.scene.reset();
         self.tally.calls = traced.calls.len();
         self.lists = traced.lists();
@@ -167,7 +161,8 @@ impl Campaign {
     fn add_fails(&self, fault: &Fault) -> Result<&'static str, String> {
         let traced = self.run_with(&self.scene.add(), fault)?;
         let outcome = &traced.outcome;
-        let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        let verdict =
+            judge(self.command, outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         match verdict {
             Verdict::Success => {
                 let result = self.whole(outcome)?;
@@ -179,6 +174,9 @@ impl Campaign {
             // Of what did not end by itself, only the DEL takes things away.
             Verdict::Silence if outcome.code != 1 => {
                 self.delete(&self.result)?;
+                if self.scene.needs_collecting {
+                    succeed("GC", &self.scene.collect().run())?;
+                }
                 self.scene.reset();
                 self.same("after a crash and DEL", outcome)?;
             }
@@ -198,7 +196,8 @@ impl Campaign {
         let result = self.whole(&self.scene.add().run())?;
         let traced = self.run_with(&self.disturbed(&result), fault)?;
         let outcome = &traced.outcome;
-        let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        let verdict =
+            judge(self.command, outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         if verdict == Verdict::Success {
             succeed("it", outcome)?;
             let excuse = self.scene.excuse;
@@ -219,7 +218,8 @@ impl Campaign {
         let result = self.whole(&self.scene.add().run())?;
         let traced = self.run_with(&self.disturbed(&result), fault)?;
         let outcome = &traced.outcome;
-        let verdict = judge(outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        let verdict =
+            judge(self.command, outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         if verdict == Verdict::Success {
             succeed("CHECK", outcome)?;
         }

@@ -98,5 +98,7 @@ fn behind(world: World, c1: Netns, plugin: &str, keys: Value) -> Scene {
 fn cnm_shim(world: World, c1: Netns) -> Scene {
     let keys = json!({"subnet": V4, "removeNetworkWhenUnused": true});
     let conf = conf::plugin(VERSION, "cnm-shim").with(keys);
-    Scene::new(world, c1, conf).leaving(FORWARDING.map(Lasting::Sysctl))
+    Scene::new(world, c1, conf)
+        .leaving(FORWARDING.map(Lasting::Sysctl))
+        .collected_after_a_crash()
 }

@@ -26,6 +26,8 @@ pub struct Scene {
     lasting: Vec<Lasting>,
     /// What a DEL says on stderr of what it leaves in the container to those who take it away.
     pub(super) excuse: Option<&'static str>,
+    /// Whether a GC has to find what a crash left and no DEL can know of.
+    pub(super) needs_collecting: bool,
     /// The container.
     pub c1: Netns,
     /// Another one, of which the plugin has made an attachment already that has to stay as it is.
@@ -57,6 +59,7 @@ impl Scene {
             ifname: IFNAME,
             lasting: Vec::new(),
             excuse: None,
+            needs_collecting: false,
             c1,
             c2: None,
             world,
@@ -88,6 +91,13 @@ impl Scene {
     #[must_use]
     pub fn excused_by(mut self, words: &'static str) -> Self {
         self.excuse = Some(words);
+        self
+    }
+
+    /// A crash leaves what only a GC finds: a pool whose name nobody has heard.
+    #[must_use]
+    pub fn collected_after_a_crash(mut self) -> Self {
+        self.needs_collecting = true;
         self
     }
 

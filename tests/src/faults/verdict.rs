@@ -6,11 +6,15 @@ use cni_testkit::Outcome;
 use nix::errno::Errno;
 use serde_json::Value;
 
+use super::campaign::Command;
 use crate::inject::Fault;
 
 /// The codes that a failing system has: IO, a namespace, try again, the kernel, the packet filter, a delegate,
 /// a driver.
 const CODES: [u64; 7] = [5, 8, 11, 110, 120, 130, 140];
+
+/// The code of a CHECK that could not look.
+const CHECK_FAILED: u64 = 103;
 
 /// The code that makes runtimes try again.
 const TRY_AGAIN: u64 = 11;
@@ -19,7 +23,8 @@ const TRY_AGAIN: u64 = 11;
 const LASTING: [Errno; 2] = [Errno::EPERM, Errno::ENOSPC];
 
 /// Names of things without a digit or a slash in them.
-const THINGS: [&str; 6] = [
+const THINGS: [&str; 7] = [
+    "tenon-net",
     "lo",
     "stdin",
     "host-local",
@@ -40,7 +45,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges an outcome by itself; what is left on the machine is for the caller to look at.
-pub(super) fn judge(outcome: &Outcome, fault: &Fault) -> Result<Verdict, String> {
+pub(super) fn judge(command: Command, outcome: &Outcome, fault: &Fault) -> Result<Verdict, String> {
     if outcome.timed_out {
         return Err("it hangs".to_owned());
     }
@@ -62,23 +67,29 @@ pub(super) fn judge(outcome: &Outcome, fault: &Fault) -> Result<Verdict, String>
     }
     let document: Value = serde_json::from_slice(&outcome.stdout)
         .map_err(|error| format!("stdout is not one document: {error}"))?;
+    has_right_code(command, &document, fault)?;
     explains_itself(&document, fault)?;
     Ok(Verdict::Told(document))
 }
 
-fn explains_itself(document: &Value, fault: &Fault) -> Result<(), String> {
+fn has_right_code(command: Command, document: &Value, fault: &Fault) -> Result<(), String> {
     let code = document["code"].as_u64();
-    if !code.is_some_and(|code| CODES.contains(&code)) {
+    let of_check = command == Command::Check && code == Some(CHECK_FAILED);
+    if !of_check && !code.is_some_and(|code| CODES.contains(&code)) {
         return Err("its code is none of a failing system".to_owned());
-    }
-    let [msg, details] = ["msg", "details"].map(|key| document[key].as_str().unwrap_or_default());
-    if !msg.split_whitespace().any(names_something) {
-        return Err("its message does not say what it is about".to_owned());
     }
     if code == Some(TRY_AGAIN) && fault.errno().is_some_and(|errno| LASTING.contains(&errno)) {
         return Err("it is not worth trying again".to_owned());
     }
+    Ok(())
+}
+
+fn explains_itself(document: &Value, fault: &Fault) -> Result<(), String> {
+    let [msg, details] = ["msg", "details"].map(|key| document[key].as_str().unwrap_or_default());
     let text = format!("{msg} {details}");
+    if msg.is_empty() || !text.split_whitespace().any(names_something) {
+        return Err("it does not say what it is about".to_owned());
+    }
     // A delegate without memory cannot tell why it ended.
     if let Some(errno) = fault.errno().filter(|_| !fault.is_of_memory()) {
         let mut words = words_for(errno);
@@ -98,6 +109,9 @@ fn explains_itself(document: &Value, fault: &Fault) -> Result<(), String> {
 /// Whether a word of a message is an object's name: an interface, an address, a path, an attachment.
 fn names_something(word: &str) -> bool {
     let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+    if word.parse::<u64>().is_ok() {
+        return false;
+    }
     word.contains('/') || word.contains(|c: char| c.is_ascii_digit()) || THINGS.contains(&word)
 }
 

@@ -211,9 +211,10 @@ const FAMILIES: &[Family] = &[
 fn find(number: i64) -> (&'static Family, &'static str) {
     let all = FAMILIES.iter();
     let mut all = all.flat_map(|family| family.calls.iter().map(move |call| (family, call)));
-    all.find(|(_, (known, _))| *known == number)
-        .map(|(family, (_, name))| (family, *name))
-        .unwrap_or_else(|| panic!("no fault is known for system call {number}"))
+    let Some((family, (_, name))) = all.find(|(_, (known, _))| *known == number) else {
+        panic!("no fault is known for system call {number}");
+    };
+    (family, *name)
 }
 
 /// Its name.
@@ -224,7 +225,8 @@ pub(super) fn name(number: i64) -> &'static str {
 /// The errors that it can give with these arguments.
 pub(super) fn errnos(number: i64, arguments: &[u64; 6]) -> &'static [Errno] {
     // To read or set flags needs nothing that could be missing.
-    let duplicates = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC].map(|command| command as u64);
+    let duplicates =
+        [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC].map(|command| u64::try_from(command).unwrap());
     if number == libc::SYS_fcntl && !duplicates.contains(&arguments[1]) {
         return &[];
     }

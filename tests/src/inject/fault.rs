@@ -195,8 +195,7 @@ fn netlink_kinds(netlink: &Netlink) -> Vec<Kind> {
             .iter()
             .flat_map(|request| {
                 let index = request.index;
-                refusals(*netfilter, request.is_dump)
-                    .map(move |errno| Kind::Refused { index, errno })
+                refusals(*netfilter, request).map(move |errno| Kind::Refused { index, errno })
             })
             .collect(),
         Netlink::Receives { is_dump, .. } => {
@@ -209,8 +208,8 @@ fn netlink_kinds(netlink: &Netlink) -> Vec<Kind> {
 
 /// What the kernel says to a request. A list can be given up for a change; the packet filter's sets can be
 /// full.
-fn refusals(netfilter: bool, is_dump: bool) -> impl Iterator<Item = Errno> {
-    let own = match (netfilter, is_dump) {
+fn refusals(netfilter: bool, request: &Request) -> impl Iterator<Item = Errno> {
+    let own = match (netfilter, request.is_dump) {
         (_, true) => Errno::EINTR,
         (true, false) => Errno::ENOSPC,
         (false, false) => Errno::EBUSY,

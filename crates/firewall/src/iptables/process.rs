@@ -39,7 +39,7 @@ pub(super) fn run(
     patience: Duration,
 ) -> Result<String, Cause> {
     let mut child = spawn(program, args)?;
-    let (stdout, stderr, fed) = match converse(&mut child, input, patience) {
+    let heard = match converse(&mut child, input, patience) {
         Ok(outputs) => outputs,
         Err(unfinished) => {
             // It may have ended this very moment: then there is nothing to kill.
@@ -59,13 +59,13 @@ pub(super) fn run(
     let status = child.wait().map_err(failed)?;
     if status.success() {
         // It has read half of it, and was content with that.
-        fed.map_or(Ok(()), Feeding::outcome).map_err(failed)?;
-        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+        heard.fed.map_or(Ok(()), Feeding::outcome).map_err(failed)?;
+        return Ok(String::from_utf8_lossy(&heard.stdout).into_owned());
     }
     Err(Cause::Program {
         program,
         status,
-        stderr: tidy(&stderr),
+        stderr: tidy(&heard.stderr),
     })
 }
 
@@ -121,8 +121,16 @@ struct Feeding(thread::JoinHandle<io::Result<()>>);
 impl Feeding {
     /// Of a program that has ended: then the thread has, too.
     fn outcome(self) -> io::Result<()> {
-        self.0.join().unwrap_or_else(|_panic| Ok(()))
+        self.0.join().unwrap_or(Ok(()))
     }
+}
+
+/// What a program said until it had closed both outputs.
+struct Heard {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// Where it may not have read all of its input yet.
+    fed: Option<Feeding>,
 }
 
 /// Why there is no waiting for a program any more.
@@ -155,11 +163,7 @@ fn write_to(mut stdin: ChildStdin, input: &str) -> io::Result<()> {
 }
 
 /// Reads both outputs to their ends.
-fn converse(
-    child: &mut Child,
-    input: &str,
-    patience: Duration,
-) -> Result<(Vec<u8>, Vec<u8>, Option<Feeding>), Unfinished> {
+fn converse(child: &mut Child, input: &str, patience: Duration) -> Result<Heard, Unfinished> {
     let deadline = Instant::now() + patience;
     let stdin = child.stdin.take();
     let fed = stdin.map_or(Ok(None), |stdin| feed(stdin, input));
@@ -184,7 +188,11 @@ fn converse(
             take(&mut stderr, &mut complaint).map_err(Unfinished::Broken)?;
         }
     }
-    Ok((output, complaint, fed))
+    Ok(Heard {
+        stdout: output,
+        stderr: complaint,
+        fed,
+    })
 }
 
 fn readable(fds: [Option<BorrowedFd<'_>>; 2], left: Duration) -> [bool; 2] {
