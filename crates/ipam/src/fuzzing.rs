@@ -39,7 +39,7 @@ impl Pages for Given {
 }
 
 /// An index that belongs to its directory, with whatever else in it. The first 40 bytes are the sizes
-/// of the tables; then there are [`GIVEN`] bytes for each page.
+/// of the tables; then there are 256 bytes for each page.
 ///
 /// # Panics
 /// The index answered what it cannot know.

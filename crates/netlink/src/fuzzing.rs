@@ -48,11 +48,11 @@ fn message(frame: Frame<'_>) {
         assert!(outcome.errno >= 0, "{outcome:?}");
     }
     let _no_panic = link::Link::parse(frame);
-    let _no_panic = link::parse_vlans(frame, 1);
+    let _no_panic = link::vlan::parse(frame, 1);
     let _no_panic = address::Address::parse(frame);
     let _no_panic = route::parse(frame);
     let _no_panic = qdisc::Qdisc::parse(frame);
-    let _no_panic = qdisc::parse_filter(frame);
+    let _no_panic = qdisc::filter::parse(frame);
     let attributes = Attrs::new(frame.payload).count();
     assert!(attributes <= frame.payload.len() / 4);
 }

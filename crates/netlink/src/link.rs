@@ -6,7 +6,7 @@ mod create;
 mod ifb;
 mod port;
 mod set;
-mod vlan;
+pub(crate) mod vlan;
 
 use std::fmt;
 
@@ -24,6 +24,7 @@ pub use self::set::{
     set_all_multicast, set_down, set_group, set_mac, set_master, set_mtu, set_promiscuous,
     set_tx_queue_len, set_up,
 };
+#[cfg(test)]
 pub(crate) use self::vlan::parse as parse_vlans;
 pub use self::vlan::{VlanRange, VlanSide, add_vlans, delete_vlans};
 use crate::error::{NetlinkError, Op};

@@ -8,7 +8,7 @@
 //!
 //! Qdiscs are asked for one at a time: a dump is always one of all links.
 
-mod filter;
+pub(crate) mod filter;
 mod probe;
 mod psched;
 mod tbf;
@@ -19,6 +19,7 @@ use netlink_packet_core::Emitable as _;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcHeader, TcMessage, TcOption};
 use nix::libc;
 
+#[cfg(test)]
 pub(crate) use self::filter::parse as parse_filter;
 pub use self::filter::{Filter, add_redirect, delete_filter};
 pub use self::probe::Feature;

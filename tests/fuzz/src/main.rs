@@ -3,6 +3,9 @@
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]
+mod mutate;
+
+#[cfg(fuzzing)]
 mod endless {
     use std::sync::LazyLock;
 
@@ -15,6 +18,21 @@ mod endless {
     });
 
     libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (TARGET.run)(bytes));
+
+    // Half of what is a document stays one.
+    libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+        let changed = (seed % 2 == 0)
+            .then(|| super::mutate::document(&data[..size], seed))
+            .flatten()
+            .filter(|changed| changed.len() <= max_size);
+        match changed {
+            Some(changed) => {
+                data[..changed.len()].copy_from_slice(&changed);
+                changed.len()
+            }
+            None => libfuzzer_sys::fuzzer_mutate(data, size, max_size),
+        }
+    });
 }
 
 #[cfg(not(fuzzing))]
