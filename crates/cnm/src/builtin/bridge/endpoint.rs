@@ -127,6 +127,7 @@ fn create_pair(
             mtu: made.config.mtu,
             queues: Some(VETH_QUEUES),
             master: Some(bridge.index),
+            group: None,
         };
         match host.socket.create_veth(&request) {
             Ok(pair) => {
