@@ -1,7 +1,7 @@
 //! One container's way through the plugins of a network configuration list, as a runtime leads it:
 //! each gets the result of those before it, and of the capability arguments those that it declares.
 
-use cni_testkit::{Conf, Netns, Outcome, Suite};
+use cni_testkit::{Conf, Netns, Outcome, Runner, Suite};
 use serde_json::{Map, Value, json};
 
 /// The interface that attachments get.
@@ -16,6 +16,7 @@ pub struct Attachment<'a> {
     netns: &'a Netns,
     capabilities: Value,
     netns_is_gone: bool,
+    fast_paths: Option<&'a str>,
 }
 
 impl<'a> Attachment<'a> {
@@ -28,7 +29,15 @@ impl<'a> Attachment<'a> {
             netns,
             capabilities: json!({}),
             netns_is_gone: false,
+            fast_paths: None,
         }
+    }
+
+    /// With a value of `TENON_FAST_PATHS`.
+    #[must_use]
+    pub fn fast_paths(mut self, value: Option<&'a str>) -> Self {
+        self.fast_paths = value;
+        self
     }
 
     /// Without `CNI_NETNS`, as after a restart of the machine.
@@ -47,6 +56,11 @@ impl<'a> Attachment<'a> {
 
     /// One command of one plugin; `prev_result` may be null.
     pub fn call(&self, command: &str, plugin: &Value, prev_result: &Value) -> Outcome {
+        self.runner(command, plugin, prev_result).run()
+    }
+
+    /// The same, not run yet.
+    pub fn runner(&self, command: &str, plugin: &Value, prev_result: &Value) -> Runner {
         let list = json!({"cniVersion": self.list["cniVersion"], "name": self.list["name"]});
         let mut conf = Conf(plugin.clone()).with(list).without("capabilities");
         let arguments = self.arguments_for(plugin);
@@ -58,11 +72,14 @@ impl<'a> Attachment<'a> {
         }
         let call = self.suite.plugin(plugin["type"].as_str().unwrap());
         let call = call.command(command).conf(&conf);
-        let call = call.attachment(self.id, self.netns, IFNAME);
+        let mut call = call.attachment(self.id, self.netns, IFNAME);
         if self.netns_is_gone {
-            return call.netns("").run();
+            call = call.netns("");
         }
-        call.run()
+        if let Some(value) = self.fast_paths {
+            call = call.env("TENON_FAST_PATHS", value);
+        }
+        call
     }
 
     fn arguments_for(&self, plugin: &Value) -> Map<String, Value> {
@@ -99,7 +116,8 @@ impl<'a> Attachment<'a> {
         }
     }
 
-    fn plugins(&self) -> &'a [Value] {
+    /// The plugins of the list.
+    pub fn plugins(&self) -> &'a [Value] {
         self.list["plugins"].as_array().unwrap()
     }
 }

@@ -15,6 +15,7 @@ pub mod chain;
 pub mod cnm;
 pub mod conflist;
 pub mod containerd;
+pub mod crash;
 pub mod cri;
 pub mod crowd;
 pub mod differences;

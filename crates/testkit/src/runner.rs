@@ -222,7 +222,29 @@ impl Runner {
         Running { child }
     }
 
+    /// Starts it as `prepare` wants it, with its configuration on its stdin, for a test that leads and
+    /// reaps it by itself, as a tracer does.
+    #[must_use]
+    pub fn spawn_with(&self, prepare: impl FnOnce(&mut Command)) -> Child {
+        let mut command = self.to_command();
+        prepare(&mut command);
+        let mut child = self.spawned(command);
+        // As in `start`.
+        let _ = child.stdin.take().unwrap().write_all(&self.stdin);
+        child
+    }
+
     fn spawn(&self) -> Child {
+        self.spawned(self.to_command())
+    }
+
+    fn spawned(&self, mut command: Command) -> Child {
+        command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()))
+    }
+
+    fn to_command(&self) -> Command {
         let mut words = self.wrapper.clone();
         words.push(self.program.clone().into_os_string());
         let mut command = Command::new(&words[0]);
@@ -237,8 +259,6 @@ impl Runner {
             .stderr(Stdio::piped());
         end_with_thread(&mut command);
         command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()))
     }
 
     fn describe(&self) -> String {
