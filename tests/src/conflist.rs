@@ -16,6 +16,7 @@ pub struct Attachment<'a> {
     netns: &'a Netns,
     capabilities: Value,
     netns_is_gone: bool,
+    fast_paths: Option<&'a str>,
 }
 
 impl<'a> Attachment<'a> {
@@ -28,7 +29,15 @@ impl<'a> Attachment<'a> {
             netns,
             capabilities: json!({}),
             netns_is_gone: false,
+            fast_paths: None,
         }
+    }
+
+    /// With a value of `TENON_FAST_PATHS`.
+    #[must_use]
+    pub fn fast_paths(mut self, value: Option<&'a str>) -> Self {
+        self.fast_paths = value;
+        self
     }
 
     /// Without `CNI_NETNS`, as after a restart of the machine.
@@ -63,9 +72,12 @@ impl<'a> Attachment<'a> {
         }
         let call = self.suite.plugin(plugin["type"].as_str().unwrap());
         let call = call.command(command).conf(&conf);
-        let call = call.attachment(self.id, self.netns, IFNAME);
+        let mut call = call.attachment(self.id, self.netns, IFNAME);
         if self.netns_is_gone {
-            return call.netns("");
+            call = call.netns("");
+        }
+        if let Some(value) = self.fast_paths {
+            call = call.env("TENON_FAST_PATHS", value);
         }
         call
     }
@@ -104,7 +116,7 @@ impl<'a> Attachment<'a> {
         }
     }
 
-    /// Its plugins in order.
+    /// The plugins of the list.
     pub fn plugins(&self) -> &'a [Value] {
         self.list["plugins"].as_array().unwrap()
     }

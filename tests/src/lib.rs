@@ -16,6 +16,7 @@ pub mod cnitool;
 pub mod cnm;
 pub mod conflist;
 pub mod containerd;
+pub mod crash;
 pub mod cri;
 pub mod crowd;
 pub mod differences;

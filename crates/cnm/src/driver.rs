@@ -212,4 +212,19 @@ pub trait IpamDriver {
         request: &ipam::ReleaseAddressRequest,
         deadline: Instant,
     ) -> Outcome<()>;
+
+    /// Gives an address back if it is the owner's still: whoever does it a second time, since nobody
+    /// could write down the first, must not take it from who has been given it since. Drivers that do
+    /// not know owners give it back.
+    ///
+    /// # Errors
+    /// The call failed.
+    fn release_address_of(
+        &self,
+        _owner: &str,
+        request: &ipam::ReleaseAddressRequest,
+        deadline: Instant,
+    ) -> Outcome<()> {
+        self.release_address(request, deadline)
+    }
 }

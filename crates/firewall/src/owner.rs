@@ -100,6 +100,17 @@ pub fn is_stale(text: Option<&str>, network: &NetworkName, valid: &[Attachment])
     text.and_then(Tag::parse).is_some_and(stale(network, valid))
 }
 
+/// The group in which links of the network are made, and which they leave when they get their alias:
+/// the kernel takes no alias with the request that makes a link. Whatever is killed in between leaves one
+/// that is recognised by this. It is a number that nobody chooses by hand, of the network's hash, and none
+/// that links are deleted together by.
+#[must_use]
+pub fn unmarked_group(network: &NetworkName) -> u32 {
+    const NOT_DRAWN: u32 = 1 << 30;
+    let [.., a, b, c, d] = Tag::network_prefix(network).to_be_bytes();
+    NOT_DRAWN | (u32::from_be_bytes([a, b, c, d]) & (NOT_DRAWN - 1))
+}
+
 /// The whole comment of an attachment: its tag, and its names for whoever reads the ruleset. Cut to
 /// what `nft` can read back.
 #[must_use]
@@ -220,6 +231,13 @@ mod tests {
         " 0123456789abcdef-0123456789abcdef",
         "0123456789abcdef-0123456789abcdef net: x",
     ];
+
+    #[test]
+    fn networks_have_groups_of_their_own_that_no_deletion_draws() {
+        let groups = ["net", "other"].map(|name| unmarked_group(&name.parse().unwrap()));
+        assert_ne!(groups[0], groups[1]);
+        assert!(groups.iter().all(|group| group >> 30 == 1), "{groups:x?}");
+    }
 
     #[test]
     fn foreign_comments_are_not_recognised() {

@@ -37,8 +37,8 @@ pub use link::{
     BridgeInfo, BridgePort, CreateBridge, CreateIfb, CreateLink, CreateVeth, Ipv4Conf, Link,
     LinkId, LinkKind, OperState, PortFlags, VethEnd, VethPair, VlanRange, VlanSide, add_alt_name,
     add_vlans, delete_alt_name, delete_group, delete_link, delete_vlans, move_link, rename_link,
-    set_alias, set_all_multicast, set_down, set_group, set_ipv4_conf, set_mac, set_master, set_mtu,
-    set_port, set_promiscuous, set_tx_queue_len, set_up, set_up_with,
+    set_alias, set_alias_and_leave_group, set_all_multicast, set_down, set_group, set_ipv4_conf,
+    set_mac, set_master, set_mtu, set_port, set_promiscuous, set_tx_queue_len, set_up, set_up_with,
 };
 pub use mac::{random_bytes, random_mac};
 pub use ns::{NetNs, NetNsError, NetNsId, NetNsSocketError, OsError};

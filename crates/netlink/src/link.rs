@@ -21,8 +21,8 @@ pub use self::ifb::CreateIfb;
 pub use self::port::{PortFlags, set_port};
 pub use self::set::{
     add_alt_name, delete_alt_name, delete_group, delete_link, move_link, rename_link, set_alias,
-    set_all_multicast, set_down, set_group, set_mac, set_master, set_mtu, set_promiscuous,
-    set_tx_queue_len, set_up,
+    set_alias_and_leave_group, set_all_multicast, set_down, set_group, set_mac, set_master,
+    set_mtu, set_promiscuous, set_tx_queue_len, set_up,
 };
 #[cfg(test)]
 pub(crate) use self::vlan::parse as parse_vlans;
@@ -132,6 +132,8 @@ pub struct Link {
     pub operstate: OperState,
     /// The alias, free text.
     pub alias: Option<String>,
+    /// The group that it is in; 0 unless told.
+    pub group: u32,
     /// More names, by which the kernel finds it as well.
     pub alt_names: Vec<String>,
     /// Set for a bridge port.
@@ -203,6 +205,7 @@ impl Link {
             peer_netns: None,
             operstate: OperState::Unknown,
             alias: None,
+            group: 0,
             alt_names: Vec::new(),
             port: None,
             bridge: None,
@@ -227,6 +230,7 @@ impl Link {
                 self.operstate = value.first().copied().unwrap_or(0).into();
             }
             libc::IFLA_IFALIAS => self.alias = Some(text_of(value)),
+            libc::IFLA_GROUP => self.group = u32_at(value, 0).unwrap_or(0),
             libc::IFLA_PROP_LIST => {
                 let names = Attrs::new(value).filter(|(kind, _)| *kind == libc::IFLA_ALT_IFNAME);
                 self.alt_names = names.map(|(_, name)| text_of(name)).collect();

@@ -1,8 +1,9 @@
 //! One network namespace of a test.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -121,6 +122,23 @@ impl Netns {
     pub fn ip(&self, words: &str) -> String {
         require("ip");
         self.command("ip", &words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs `ip -j -d` with one command a line, and returns the documents that it printed.
+    pub(crate) fn ip_batch(&self, lines: &str) -> String {
+        require("ip");
+        let ip = || {
+            let mut ip = Command::new("ip")
+                .args(["-j", "-d", "-batch", "-"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            ip.stdin.take().unwrap().write_all(lines.as_bytes())?;
+            ip.wait_with_output()
+        };
+        let output = self.run(ip).unwrap();
+        assert!(output.status.success(), "ip {lines}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs `ip -j -d` with words separated by spaces. Nothing printed is an empty list.

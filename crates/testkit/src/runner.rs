@@ -243,6 +243,20 @@ impl Runner {
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()))
     }
 
+    /// Starts it as `adapt` wants it, with its configuration on its stdin, for a test that leads and
+    /// reaps it by itself, as a tracer does.
+    #[must_use]
+    pub fn spawn_with(&self, adapt: impl FnOnce(&mut Command)) -> Child {
+        let mut command = self.prepare();
+        adapt(&mut command);
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        // A pipe takes a configuration whole: this does not wait.
+        let _ = child.stdin.take().unwrap().write_all(&self.stdin);
+        child
+    }
+
     /// What is called, for messages.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use cni_netlink::{
     Change, CreateIfb, Hook, Link, LinkId, NetlinkError, Psched, Socket, add_ingress, add_redirect,
-    add_tbf, delete_ingress, delete_link, delete_tbf, random_mac, set_alias,
+    add_tbf, delete_ingress, delete_link, delete_tbf, random_mac, set_alias_and_leave_group,
 };
 use cni_plugin::Undo;
 use cni_types::{Attachment, CniError, IfName, MacAddr};
@@ -87,6 +87,7 @@ impl Target<'_> {
                 name,
                 mac,
                 mtu: self.end.mtu,
+                group: Some(owner::unmarked_group(&self.attachment.network)),
             };
             match self.host.create_ifb(&wanted) {
                 Ok(id) => return Ok(self.made_ifb(id, &wanted, undo)),
@@ -126,7 +127,10 @@ impl Target<'_> {
             takes,
         };
         [
-            step(set_alias(&ifb.id, &owner::alias(self.attachment)), None),
+            step(
+                set_alias_and_leave_group(&ifb.id, &owner::alias(self.attachment)),
+                None,
+            ),
             step(add_tbf(&ifb.id, &bucket(limit, self.clock)), None),
             step(
                 add_ingress(&end),

@@ -13,11 +13,15 @@ use crate::owner;
 pub(crate) fn collect(request: &GcRequest) -> Result<(), CniError> {
     let valid: Vec<Attachment> = request.valid_attachments().collect();
     let network = &request.request.network;
+    let half_made = owner::unmarked_group(network);
     let host = Socket::open()?;
     let stale: Vec<Change> = host
         .links_of_kind(owner::KIND)?
         .iter()
-        .filter(|ifb| owner::is_stale(ifb.alias.as_deref(), network, &valid))
+        .filter(|ifb| match &ifb.alias {
+            None => ifb.group == half_made,
+            alias => owner::is_stale(alias.as_deref(), network, &valid),
+        })
         .map(|ifb| delete_link(&ifb.id()))
         .collect();
     let outcomes = host.send_each(&stale).into_iter().map(ignore_gone);

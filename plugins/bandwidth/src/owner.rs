@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use cni_firewall::owner as tags;
-pub(crate) use cni_firewall::owner::{is_of_attachment, is_stale};
+pub(crate) use cni_firewall::owner::{is_of_attachment, is_stale, unmarked_group};
 use cni_types::{Attachment, IfName};
 use sha2::{Digest, Sha512};
 

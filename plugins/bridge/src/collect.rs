@@ -24,9 +24,12 @@ pub(crate) fn collect(request: &GcRequest) -> Result<(), CniError> {
 fn collect_links(request: &GcRequest, valid: &[Attachment]) -> Result<(), CniError> {
     let host = Socket::open()?;
     let network = &request.request.network;
+    let half_made = owner::unmarked_group(network);
     let mut errors = Vec::new();
     for link in host.links()? {
-        if link.is_kind("veth") && owner::is_stale(link.alias.as_deref(), network, valid) {
+        let alias = link.alias.as_deref();
+        let is_half_made = alias.is_none() && link.group == half_made;
+        if link.is_kind("veth") && (is_half_made || owner::is_stale(alias, network, valid)) {
             errors.extend(
                 ignore_gone(host.request(&delete_link(&link.id())))
                     .err()

@@ -6,7 +6,7 @@
 //! proves nothing.
 
 use cni_firewall::owner::{self as tags, Tag};
-pub(crate) use cni_firewall::owner::{is_of_attachment, is_stale};
+pub(crate) use cni_firewall::owner::{is_of_attachment, is_stale, unmarked_group};
 use cni_types::{Attachment, IfName};
 use sha2::{Digest, Sha512};
 

@@ -66,6 +66,15 @@ pub(crate) fn collect_pools(data_dir: &Path, deadline: Instant) -> Result<(), Cn
     ipam(data_dir).collect_pools(valid, deadline)
 }
 
+/// Removes the file of the built-in network driver's lock, if its holder was killed.
+pub(crate) fn sweep_lock(data_dir: &Path, deadline: Instant) -> Result<(), CniError> {
+    bridge(data_dir).sweep_lock(deadline)
+}
+
+fn bridge(data_dir: &Path) -> BridgeDriver {
+    BridgeDriver::new(&data_dir.join("builtin/bridge"))
+}
+
 fn ipam(data_dir: &Path) -> DefaultIpam {
     DefaultIpam::of_host(&ipam_dir(data_dir))
 }
@@ -126,7 +135,7 @@ pub(crate) fn directories() -> Directories {
 impl Drivers for Registry {
     fn network(&self, driver: &DriverRef) -> Result<Rc<dyn NetworkDriver>, DriverError> {
         Ok(match (driver.name.as_str(), &driver.url) {
-            ("bridge", None) => Rc::new(BridgeDriver::new(&self.dir.join("builtin/bridge"))),
+            ("bridge", None) => Rc::new(bridge(&self.dir)),
             ("null", None) => Rc::new(BareDriver::null()),
             ("host", None) => Rc::new(BareDriver::host()),
             _ => Rc::new(RemoteNetworkDriver::new(self.plugin(driver)?)),

@@ -71,6 +71,7 @@ impl Controller {
             limits,
             collected: Collected::default(),
         };
+        self.store.sweep_records()?;
         for network in self.store.network_ids()? {
             round.visit(&network)?;
         }

@@ -95,7 +95,7 @@ impl Payers<'_> {
             pool_id: pool.to_owned(),
             address: address.to_owned(),
         };
-        ipam.release_address(&request, self.limits.call())
+        ipam.release_address_of(owner, &request, self.limits.call())
     }
 
     fn pool(&self, pool: &str) -> Result<(), DriverError> {

@@ -55,10 +55,11 @@ impl Controller {
         policy: Policy,
         limits: Limits,
     ) -> Outcome<Departure> {
-        match self.store.endpoint(likely, attachment)? {
-            Some(record) => Ok(self.depart(record, policy, limits)?),
-            None => Ok(self.finish_network(likely, limits)?),
+        if let Some(record) = self.store.endpoint(likely, attachment)? {
+            return Ok(self.depart(record, policy, limits)?);
         }
+        self.store.sweep_endpoint(likely, attachment)?;
+        Ok(self.finish_network(likely, limits)?)
     }
 
     /// An ADD that ended before there was an endpoint may have left its network half made. While

@@ -147,8 +147,18 @@ pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
 }
 
-/// Removes a record; one that is gone is fine.
+/// Removes a record; one that is gone is fine. With it goes what a crash left of the next one.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    remove_name(path)?;
+    remove_half_written(path)
+}
+
+/// Removes what a crash left of a record that was being written, and not the record.
+pub(crate) fn remove_half_written(path: &Path) -> Result<(), StoreError> {
+    remove_name(&temporary_name(path))
+}
+
+fn remove_name(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::io("remove", path, error))
@@ -192,6 +202,16 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), StoreError> {
         }
         Err(source) => Err(StoreError::io("remove", path, source)),
     }
+}
+
+/// The records in a directory that a crash left half-written, or that are being written just now.
+pub(crate) fn half_written(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let record = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let name = name.strip_prefix('.')?.strip_suffix(".new")?;
+        Some(dir.join(name))
+    };
+    Ok(entries(dir)?.iter().filter_map(record).collect())
 }
 
 /// The names of the records in a directory, sorted, without `.json`.

@@ -117,6 +117,43 @@ impl Store {
         Ok(())
     }
 
+    /// Removes what a crash left of the record of an attachment that has none. The caller holds the
+    /// attachment's lock.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn sweep_endpoint(&self, network: &NetworkId, attachment: &Attachment) -> Outcome<()> {
+        file::remove_half_written(&self.endpoint_file(network.as_str(), attachment))
+    }
+
+    /// The same for all records that nobody is about to write.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn sweep_records(&self) -> Outcome<()> {
+        for network in self.network_dirs()? {
+            let id = network.file_name().and_then(|id| id.to_str());
+            for record in file::half_written(&network)? {
+                self.sweep_record(&record, id)?;
+            }
+            // They are named after the lock under which they are written.
+            for record in file::half_written(&network.join("endpoints"))? {
+                let key = record.file_stem().and_then(|key| key.to_str());
+                self.sweep_record(&record, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_record(&self, record: &Path, lock: Option<&str>) -> Outcome<()> {
+        if let Some(name) = lock
+            && let Some(_lock) = self.try_lock(name)?
+        {
+            file::remove_half_written(record)?;
+        }
+        Ok(())
+    }
+
     fn try_lock(&self, name: &str) -> Outcome<Option<Lock>> {
         match self.lock(name, Instant::now()) {
             Err(error) if error.code() == ErrorCode::TRY_AGAIN => Ok(None),

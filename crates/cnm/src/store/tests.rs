@@ -150,6 +150,40 @@ fn a_torn_record_is_told_and_a_torn_write_leaves_the_old_one() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_write_is_swept_unless_somebody_writes() {
+    let (_dir, store) = store();
+    let (net, ep) = (network("red"), endpoint("red", "c1"));
+    store.save_network(&net).unwrap();
+    store.save_endpoint(&ep).unwrap();
+    let half = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let half = path.with_file_name(format!(".{name}.new"));
+        std::fs::write(&half, "{\"id\"").unwrap();
+        half
+    };
+    let files = [
+        store.network_file(&net.id),
+        store.endpoint_file(net.id.as_str(), &attachment("c1")),
+        store.endpoint_file(net.id.as_str(), &attachment("c2")),
+    ];
+    let halves = files.map(|file| half(&file));
+    let held = store.lock_attachment(&attachment("c2"), soon()).unwrap();
+    store.sweep_records().unwrap();
+    assert_eq!(
+        halves.each_ref().map(|half| half.exists()),
+        [false, false, true]
+    );
+    store.sweep_endpoint(&net.id, &attachment("c2")).unwrap();
+    drop(held);
+    assert!(!halves[2].exists());
+    // A record takes it along.
+    let half = half(&store.endpoint_file(net.id.as_str(), &attachment("c1")));
+    store.remove_endpoint(&ep).unwrap();
+    store.remove_network(&net.id).unwrap();
+    assert!(!half.exists() && store.network_ids().unwrap().is_empty());
+}
+
+#[test]
 fn links_and_fifos_are_not_records() {
     let (_dir, store) = store();
     let net = network("red");

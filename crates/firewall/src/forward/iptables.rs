@@ -1,5 +1,6 @@
 //! What iptables does for an attachment, in both families.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use super::{Forwarding, Keeper, Lost, Policy, TABLE, doors};
 use crate::error::Cause;
 use crate::iptables::Family;
 use crate::iptables::forward::{self as chains, Wanted};
-use crate::nft::Nft;
+use crate::nft::{Glance, Nft};
 use crate::registry::Place;
 
 pub use chains::Opened;
@@ -156,7 +157,29 @@ pub(super) fn close(nft: &mut Nft, addresses: &[IpAddr]) -> Result<(), Cause> {
     outcomes.into_iter().collect()
 }
 
-/// Takes away the policies of bridges whose sets have gone with their last elements.
+/// Takes away the policies of bridges whose sets have no element but these, which are about to go.
+pub(super) fn release_idle(nft: &mut Nft, going: &[Place]) -> Result<(), Cause> {
+    for (set, keys) in by_set(going) {
+        if matches!(Purpose::of_set(set), Some((Purpose::Policy(..), _)))
+            && nft.glance(TABLE, set, |key| keys.contains(key))? == Glance::Nothing
+        {
+            release_policy(nft, set)?;
+        }
+    }
+    Ok(())
+}
+
+fn by_set(places: &[Place]) -> BTreeMap<&str, BTreeSet<&[u8]>> {
+    let mut sets = BTreeMap::<_, BTreeSet<_>>::new();
+    for place in places {
+        let keys = sets.entry(place.set.as_str()).or_default();
+        keys.insert(place.key.as_slice());
+    }
+    sets
+}
+
+/// Takes away the policies of bridges whose sets have gone with their last elements. Most have been
+/// [released](release_idle) before; of several that went at once, nobody was the last to see.
 pub(super) fn release(nft: &mut Nft, gone: &[Place]) -> Result<(), Cause> {
     let mut idle: Vec<&str> = gone.iter().map(|place| place.set.as_str()).collect();
     idle.sort_unstable();
@@ -170,17 +193,18 @@ pub(super) fn release(nft: &mut Nft, gone: &[Place]) -> Result<(), Cause> {
         .into_iter()
         .filter(|set| !left.iter().any(|left| left == set))
     {
-        let Some((Purpose::Policy(policy, bridge), v6)) = Purpose::of_set(set) else {
-            continue;
-        };
-        let family = if v6 { Family::V6 } else { Family::V4 };
-        let inside_alone = policy == Policy::Isolated;
-        outcome = outcome.and(chains::release(
-            nft,
-            family,
-            |found| in_name(found) == bridge,
-            inside_alone,
-        ));
+        outcome = outcome.and(release_policy(nft, set));
     }
     outcome
+}
+
+/// What iptables has of the policy that a set is for, if it is for one.
+fn release_policy(nft: &mut Nft, set: &str) -> Result<(), Cause> {
+    let Some((Purpose::Policy(policy, bridge), v6)) = Purpose::of_set(set) else {
+        return Ok(());
+    };
+    let family = if v6 { Family::V6 } else { Family::V4 };
+    let inside_alone = policy == Policy::Isolated;
+    let is_bridge = |found: &str| in_name(found) == bridge;
+    chains::release(nft, family, is_bridge, inside_alone)
 }

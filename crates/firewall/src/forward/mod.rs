@@ -214,6 +214,7 @@ fn withdraw(nft: &mut Nft, held: &Held, condemned: impl Fn(Tag) -> bool) -> Resu
     let doors = doors::remove(nft, &condemned);
     let bridged = bridged::remove(nft, &condemned);
     rules?;
+    iptables::release_idle(nft, &held.places)?;
     let gone = REGISTRY.remove(nft, &condemned, &held.places);
     let policies = gone.and_then(|gone| iptables::release(nft, &gone));
     doors.and(bridged).and(policies)

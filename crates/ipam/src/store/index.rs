@@ -194,6 +194,9 @@ impl Keeper {
             }
         } else if let Some(slot) = old {
             slot.remove();
+        } else if census.leases() == 0 {
+            // What a crash left between a directory and the index that it was to hold.
+            Home::remove_if_empty(&policy.root);
         }
     }
 

@@ -83,6 +83,8 @@ pub struct CreateVeth {
     pub queues: Option<u32>,
     /// The index of the bridge that the host end becomes a port of.
     pub master: Option<u32>,
+    /// The group that the host end is in from the beginning, unlike its alias.
+    pub group: Option<u32>,
 }
 
 impl CreateVeth {
@@ -95,7 +97,7 @@ impl CreateVeth {
         if let Some(master) = self.master {
             builder = builder.controller(master);
         }
-        let builder = with_queues(builder, self.queues);
+        let builder = in_group(with_queues(builder, self.queues), self.group);
         let message = common(builder, self.host.mac, self.mtu, self.host_up).build();
         let subject = format!("{} and {}", self.host.name, self.container.name);
         Change::new(Op::CreateVeth, subject, libc::RTM_NEWLINK, CREATE, &message)
@@ -222,6 +224,16 @@ fn with_queues<T>(builder: LinkMessageBuilder<T>, queues: Option<u32>) -> LinkMe
         Some(queues) => builder
             .append_extra_attribute(LinkAttribute::NumTxQueues(queues))
             .append_extra_attribute(LinkAttribute::NumRxQueues(queues)),
+        None => builder,
+    }
+}
+
+pub(super) fn in_group<T>(
+    builder: LinkMessageBuilder<T>,
+    group: Option<u32>,
+) -> LinkMessageBuilder<T> {
+    match group {
+        Some(group) => builder.append_extra_attribute(LinkAttribute::Group(group)),
         None => builder,
     }
 }

@@ -7,7 +7,7 @@ use nix::libc;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::LinkId;
-use super::create::{CREATE, common};
+use super::create::{CREATE, common, in_group};
 use crate::change::Change;
 use crate::error::{NetlinkError, Op};
 use crate::socket::Socket;
@@ -21,6 +21,8 @@ pub struct CreateIfb {
     pub mac: MacAddr,
     /// Its MTU in bytes: that of the link whose packets are redirected.
     pub mtu: u32,
+    /// The group that it is in from the beginning, unlike its alias.
+    pub group: Option<u32>,
 }
 
 impl CreateIfb {
@@ -31,6 +33,7 @@ impl CreateIfb {
             .name(self.name.to_string())
             // The qdisc that it is made for has a limit of its own.
             .append_extra_attribute(LinkAttribute::TxQueueLen(0));
+        let builder = in_group(builder, self.group);
         let message = common(builder, Some(self.mac), Some(self.mtu), true).build();
         let subject = format!("{} of kind ifb", self.name);
         Change::new(Op::CreateLink, subject, libc::RTM_NEWLINK, CREATE, &message)

@@ -114,12 +114,26 @@ pub fn set_master(link: &LinkId, master: Option<u32>) -> Change {
 #[must_use]
 pub fn set_alias(link: &LinkId, alias: &str) -> Change {
     set(Op::SetAlias, link, |builder| {
-        // Without its terminating zero: the kernel counts that as text.
-        builder.append_extra_attribute(LinkAttribute::Other(DefaultNla::new(
-            libc::IFLA_IFALIAS,
-            alias.as_bytes().to_vec(),
-        )))
+        builder.append_extra_attribute(alias_attribute(alias))
     })
+}
+
+/// The same for a link that was made in a group, which it leaves for group 0.
+#[must_use]
+pub fn set_alias_and_leave_group(link: &LinkId, alias: &str) -> Change {
+    set(Op::SetAlias, link, |builder| {
+        builder
+            .append_extra_attribute(alias_attribute(alias))
+            .append_extra_attribute(LinkAttribute::Group(0))
+    })
+}
+
+/// Without its terminating zero: the kernel counts that as text.
+fn alias_attribute(alias: &str) -> LinkAttribute {
+    LinkAttribute::Other(DefaultNla::new(
+        libc::IFLA_IFALIAS,
+        alias.as_bytes().to_vec(),
+    ))
 }
 
 /// Moves a link into another namespace and renames it there. The kernel sets it down and takes its

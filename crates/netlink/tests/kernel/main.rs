@@ -75,6 +75,7 @@ impl Pair {
             netns: Some(self.container_ns.clone()),
             mtu: None,
             master: None,
+            group: None,
         }
     }
 }

@@ -35,6 +35,7 @@ fn ifb(pair: &Pair, name: &str) -> (LinkId, MacAddr) {
         name: ifname(name),
         mac: random_mac(),
         mtu: 1400,
+        group: None,
     };
     (pair.host.create_ifb(&wanted).unwrap(), wanted.mac)
 }
@@ -133,6 +134,7 @@ fn an_ifb_is_made_with_all_it_needs() {
         name: ifname("ifb.1"),
         mac,
         mtu: 1500,
+        group: None,
     };
     assert!(pair.host.create_ifb(&again).unwrap_err().is_exists());
 

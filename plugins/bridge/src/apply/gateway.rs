@@ -187,6 +187,7 @@ impl Host {
             netns: None,
             mtu: config.mtu,
             master: Some(bridge.id.index),
+            group: None,
         };
         for attempt in 0..owner::HOST_NAMES {
             // The port is the end that has a master, which is the one called "host".

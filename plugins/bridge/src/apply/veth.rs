@@ -2,7 +2,7 @@
 
 use cni_netlink::{
     Change, CreateVeth, LinkId, NetNs, NetlinkError, Socket, VethEnd, VethPair, VlanSide,
-    add_vlans, delete_link, delete_vlans, random_mac, set_alias, set_port,
+    add_vlans, delete_link, delete_vlans, random_mac, set_alias_and_leave_group, set_port,
 };
 use cni_plugin::Undo;
 use cni_types::{Attachment, CniError, IfName, MacAddr};
@@ -66,6 +66,7 @@ impl Host {
             netns: Some(wanted.netns.clone()),
             mtu: wanted.config.mtu,
             master: Some(bridge.id.index),
+            group: Some(owner::unmarked_group(&wanted.attachment.network)),
         };
         let (mut names, mut bridges) = (0, 0);
         let pair = loop {
@@ -109,7 +110,7 @@ impl Host {
         port: &LinkId,
         bridge: &Bridge,
     ) -> Result<(), CniError> {
-        let mut changes = vec![set_alias(port, &owner::alias(attachment))];
+        let mut changes = vec![set_alias_and_leave_group(port, &owner::alias(attachment))];
         // A new port has neither flag: only what differs is sent.
         let flags = (
             config.port.hairpin.then_some(true),

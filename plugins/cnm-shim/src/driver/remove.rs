@@ -8,7 +8,7 @@ use cni_plugin::{DelRequest, Delegate, GcRequest, Request, remark};
 use cni_types::{Attachment, CniError, Command, ErrorCode, Json};
 
 use crate::config::{DriverConfig, Settings};
-use crate::drivers::{Waiting, collect_pools, controller};
+use crate::drivers::{Waiting, collect_pools, controller, sweep_lock};
 use crate::error::ShimError;
 use crate::report;
 
@@ -131,10 +131,12 @@ pub(crate) fn collect(request: &GcRequest, settings: &Settings) -> Result<(), Cn
         Err(error) => return Err(error.into()),
     };
     let pools = collect_pools(&settings.data_dir, settings.limits().total);
+    let lock = sweep_lock(&settings.data_dir, settings.limits().total);
     let errors = failures
         .into_iter()
         .map(|failure| CniError::new(ErrorCode::DRIVER, failure))
         .chain(pools.err())
+        .chain(lock.err())
         .chain(delegate(&request.request, Command::Gc).err());
     CniError::collect(errors)
 }

@@ -95,6 +95,7 @@ mod tests {
             flags: 0,
             operstate: OperState::Up,
             alias: None,
+            group: 0,
             alt_names: Vec::new(),
             port: None,
             bridge: None,

@@ -1,7 +1,7 @@
 //! What is of a network and of none of the endpoints that it should have.
 
 use cni_firewall::{masquerade, portmap};
-use cni_netlink::delete_link;
+use cni_netlink::{Link, delete_link};
 use cni_types::{Attachment, CniError};
 
 use super::host::{Host, ignore_gone};
@@ -25,9 +25,11 @@ pub(super) fn collect(
 
 fn collect_links(host: &Host, network: &Network, valid: &[Endpoint]) -> Result<(), CniError> {
     let links = host.socket.links()?;
-    let stale = links
-        .iter()
-        .filter(|link| link.is_kind("veth") && network.is_stale(link.alias.as_deref(), valid));
+    let is_stale = |link: &&Link| {
+        let alias = link.alias.as_deref();
+        link.is_kind("veth") && network.is_stale(alias, valid) || network.is_abandoned(link, valid)
+    };
+    let stale = links.iter().filter(is_stale);
     let deleted = stale.map(|link| ignore_gone(host.socket.request(&delete_link(&link.id()))));
     CniError::collect(deleted.filter_map(Result::err).map(CniError::from))
 }

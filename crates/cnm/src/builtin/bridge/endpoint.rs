@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use cni_firewall::masquerade;
 use cni_netlink::{
-    CreateVeth, Link, LinkId, NetlinkError, VethEnd, VethPair, delete_link, random_mac, set_alias,
-    set_port,
+    CreateVeth, Link, LinkId, NetlinkError, VethEnd, VethPair, delete_link, random_mac,
+    set_alias_and_leave_group, set_port,
 };
 use cni_types::{CniError, IfName, IpCidr, MacAddr};
 
@@ -127,6 +127,7 @@ fn create_pair(
             mtu: made.config.mtu,
             queues: Some(VETH_QUEUES),
             master: Some(bridge.index),
+            group: Some(endpoint.network.unmarked_group()),
         };
         match host.socket.create_veth(&request) {
             Ok(pair) => {
@@ -135,6 +136,11 @@ fn create_pair(
             }
             Err(error) if error.is_exists() => {
                 let taken = host.socket.find_link(&host_end)?;
+                if let Some(link) = taken.as_ref().filter(|it| endpoint.network.is_unmarked(it)) {
+                    // Ours, of an attempt that was killed.
+                    ignore_gone(host.socket.request(&delete_link(&link.id())))?;
+                    continue;
+                }
                 if taken.is_some_and(|link| endpoint.is_host_end(link.alias.as_deref())) {
                     return Err(exists(endpoint).into());
                 }
@@ -154,7 +160,7 @@ fn create_pair(
 
 /// Says whose the pair is: without that nobody would find it, so that it goes if it cannot be said.
 fn mark(host: &Host, made: &Made, endpoint: &Endpoint, pair: &VethPair) -> Result<(), CniError> {
-    let mut changes = vec![set_alias(&pair.host, &endpoint.alias())];
+    let mut changes = vec![set_alias_and_leave_group(&pair.host, &endpoint.alias())];
     if !made.config.icc {
         changes.push(set_port(&pair.host, None, Some(true)));
     }
@@ -215,7 +221,10 @@ pub(super) fn find_host_end(
     for names in remembered.into_iter().chain(derived) {
         let (host_end, container) = names?;
         match host.socket.find_link(&host_end)? {
-            Some(link) if link.is_kind("veth") && endpoint.is_host_end(link.alias.as_deref()) => {
+            Some(link)
+                if link.is_kind("veth") && endpoint.is_host_end(link.alias.as_deref())
+                    || endpoint.network.is_unmarked(&link) =>
+            {
                 return Ok(Some((link, container)));
             }
             _foreign_or_none => {}

@@ -141,6 +141,14 @@ impl BridgeDriver {
         collect::collect(&Host::open(deadline)?, &self.state, (&network, &valid))
     }
 
+    /// Removes the file of a lock whose holder was killed. The next who takes it would.
+    ///
+    /// # Errors
+    /// Somebody holds it, and does so still at the deadline; or the file system refuses.
+    pub fn sweep_lock(&self, deadline: Instant) -> Result<(), CniError> {
+        Ok(self.state.sweep_lock(deadline)?)
+    }
+
     fn failed(&self, method: Method) -> impl FnOnce(CniError) -> DriverError {
         let title = self.title();
         move |error| DriverError::failed(title, method, error)

@@ -6,6 +6,7 @@
 //! proves nothing.
 
 use cni_firewall::owner::{self, Tag};
+use cni_netlink::Link;
 use cni_types::{Attachment, IfName, NetworkName};
 use sha2::{Digest as _, Sha256};
 
@@ -68,6 +69,24 @@ impl Network {
         format!("tenon: bridge of network {}", self.id)
     }
 
+    /// The group that host ends are made in: see [`owner::unmarked_group`].
+    pub(super) fn unmarked_group(&self) -> u32 {
+        owner::unmarked_group(self.name())
+    }
+
+    /// Whether a link is a host end whose maker was killed before it could say whose it is.
+    pub(super) fn is_unmarked(&self, link: &Link) -> bool {
+        link.is_kind("veth") && link.alias.is_none() && link.group == self.unmarked_group()
+    }
+
+    /// Whether it is one that none of `valid` is being made for.
+    pub(super) fn is_abandoned(&self, link: &Link, valid: &[Endpoint]) -> bool {
+        self.is_unmarked(link)
+            && !valid
+                .iter()
+                .any(|endpoint| endpoint.has_host_name(&link.name))
+    }
+
     fn is_host_end(&self, alias: Option<&str>) -> bool {
         let prefix = Tag::network_prefix(self.name());
         let tag = alias.and_then(Tag::parse);
@@ -100,6 +119,11 @@ impl Endpoint {
         };
         let names = name(0..7).and_then(|host| Ok((host, name(7..14)?)));
         names.map_err(|_never| BridgeError::NoName)
+    }
+
+    fn has_host_name(&self, name: &str) -> bool {
+        let names = (0..NAMES).filter_map(|attempt| self.interfaces(attempt).ok());
+        names.into_iter().any(|(host, _)| host.as_str() == name)
     }
 
     /// The alias of the host's end: the same text as the comment of its rules.

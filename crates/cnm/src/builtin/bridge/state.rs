@@ -71,6 +71,14 @@ impl State {
         Lock::acquire(&self.dir.join("lock"), deadline)
     }
 
+    /// Whoever holds the lock removes its file in the end.
+    pub(super) fn sweep_lock(&self, deadline: Instant) -> Result<(), StoreError> {
+        if self.dir.join("lock").exists() {
+            drop(self.lock(deadline)?);
+        }
+        Ok(())
+    }
+
     /// The ids of all networks.
     pub(super) fn networks(&self) -> Result<Vec<String>, StoreError> {
         file::list(&self.dir)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
-use cni_ipam::Store as _;
+use cni_ipam::{Holding, Store as _};
 use cni_types::{CniError, IpCidr};
 
 use super::address::{self, Wanted, give};
@@ -119,14 +119,24 @@ impl DefaultIpam {
     fn put_address(
         &self,
         request: &ipam::ReleaseAddressRequest,
+        owner: Option<&str>,
         deadline: Instant,
     ) -> Result<(), CniError> {
         let addr = address::parse(&request.address)?;
+        let holders = owner.map(address::holders).transpose()?;
         // A pool with another name than ours gives no addresses.
         let Ok(id) = request.pool_id.parse() else {
             return Ok(());
         };
-        if let Some(mut locked) = self.records.lock_addresses_if_there(&id, deadline)? {
+        let Some(mut locked) = self.records.lock_addresses_if_there(&id, deadline)? else {
+            return Ok(());
+        };
+        for holder in holders.iter().flatten() {
+            if locked.holding(addr, holder)? == Holding::Attachment {
+                return Ok(locked.release(addr)?);
+            }
+        }
+        if holders.is_none() {
             locked.release(addr)?;
         }
         Ok(())
@@ -230,7 +240,17 @@ impl IpamDriver for DefaultIpam {
         request: &ipam::ReleaseAddressRequest,
         deadline: Instant,
     ) -> Outcome<()> {
-        self.put_address(request, deadline)
+        self.put_address(request, None, deadline)
+            .map_err(self.failed(Method::ReleaseAddress))
+    }
+
+    fn release_address_of(
+        &self,
+        owner: &str,
+        request: &ipam::ReleaseAddressRequest,
+        deadline: Instant,
+    ) -> Outcome<()> {
+        self.put_address(request, Some(owner), deadline)
             .map_err(self.failed(Method::ReleaseAddress))
     }
 }

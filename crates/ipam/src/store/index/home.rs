@@ -76,9 +76,23 @@ impl Home {
     /// Removes an index that [`Self::file`] has opened, and the directories if it was the last.
     pub(super) fn remove(&self, name: &str) {
         let _gone = unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir);
-        let _others_there = unlinkat(&self.root_fd, NAME, UnlinkatFlags::RemoveDir)
-            .and_then(|()| unlinkat(AT_FDCWD, &self.root, UnlinkatFlags::RemoveDir));
+        remove_dirs(&self.root, &self.root_fd);
     }
+
+    /// Removes the directories if nothing is in them.
+    pub(super) fn remove_if_empty(root: &Path) {
+        if let Ok(root_fd) = open_dir(AT_FDCWD, root, geteuid()) {
+            remove_dirs(root, &root_fd);
+        }
+    }
+}
+
+/// Whoever makes a directory just now makes an index in it, or does without: both are fine.
+fn remove_dirs(root: &Path, root_fd: &OwnedFd) {
+    let _others_there = match unlinkat(root_fd, NAME, UnlinkatFlags::RemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => unlinkat(AT_FDCWD, root, UnlinkatFlags::RemoveDir),
+        others_there => others_there,
+    };
 }
 
 /// Nothing in memory outlives its kernel; of what is on a disk, one has to know.

@@ -287,6 +287,32 @@ fn addresses_are_found_by_their_owner() {
         .unwrap();
 }
 
+/// A DEL that is killed right after the release makes it once more.
+#[test]
+fn a_second_release_takes_nothing_from_who_came_between() {
+    let fixture = Fixture::new();
+    let pool = fixture.pool("10.1.0.0/24");
+    let release = |owner: &str| {
+        let request = ipam::ReleaseAddressRequest {
+            pool_id: pool.clone(),
+            address: "10.1.0.1".to_owned(),
+        };
+        let released = fixture.ipam.release_address_of(owner, &request, soon());
+        released.unwrap();
+    };
+    let requested = |owner: &str| {
+        let labels = [(label::ENDPOINT_NAME, owner)];
+        fixture.request(&pool, "10.1.0.1", &labels).is_ok()
+    };
+    assert!(requested("e1"));
+    release("e1");
+    assert!(requested("e2"));
+    release("e1");
+    assert!(!requested("e3"));
+    release("e2");
+    assert!(requested("e3"));
+}
+
 #[test]
 fn pools_that_no_network_has_are_collected() {
     let fixture = Fixture::new();
