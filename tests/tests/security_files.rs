@@ -1,5 +1,10 @@
 //! Files: what stands where ours are to be, and what ours are for others. `bad_ipam.rs` and
 //! `tuning_state.rs` have directories that cannot be, links and directories in a state file's place.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test functions fail by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -25,24 +30,24 @@ type Obstacle = (&'static str, fn(&Path));
 const OBSTACLES: [Obstacle; 10] = [
     ("a link to a file", |path| symlink(SECRET, path).unwrap()),
     ("a link to nothing", |path| {
-        symlink("/run/nothing", path).unwrap()
+        symlink("/run/nothing", path).unwrap();
     }),
     ("a link to itself", |path| symlink(path, path).unwrap()),
     ("a link to endless zeroes", |path| {
-        symlink("/dev/zero", path).unwrap()
+        symlink("/dev/zero", path).unwrap();
     }),
     ("a pipe", |path| {
-        mknod(path, SFlag::S_IFIFO, Mode::S_IRWXU, 0).unwrap()
+        mknod(path, SFlag::S_IFIFO, Mode::S_IRWXU, 0).unwrap();
     }),
     ("a device of endless zeroes", |path| {
         mknod(path, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 5)).unwrap();
     }),
     ("a directory", |path| fs::create_dir(path).unwrap()),
     ("a socket", |path| {
-        mknod(path, SFlag::S_IFSOCK, Mode::S_IRWXU, 0).unwrap()
+        mknod(path, SFlag::S_IFSOCK, Mode::S_IRWXU, 0).unwrap();
     }),
     ("a file of a terabyte", |path| {
-        File::create(path).unwrap().set_len(1 << 40).unwrap()
+        File::create(path).unwrap().set_len(1 << 40).unwrap();
     }),
     ("somebody's file", |path| {
         fs::write(path, "secret").unwrap();

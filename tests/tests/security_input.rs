@@ -5,6 +5,11 @@
 //!
 //! Each place gets a third of the values, other ones than the place before it, and of bridge and cnm-shim
 //! a sixth; with `TENON_INPUT=all` it gets all of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test functions fail by panicking"
+)]
 
 use std::path::Path;
 use std::time::Duration;

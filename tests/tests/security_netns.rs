@@ -2,6 +2,11 @@
 //! that a command does happens in one namespace, which is not the host's.
 //!
 //! `TENON_SWAPS` is how many ADDs and DELs run while the path changes, for each plugin: 24 unless told.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test functions fail by panicking"
+)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

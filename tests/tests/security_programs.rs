@@ -1,5 +1,6 @@
 //! What plugins execute: IPAM plugins and firewall tools. What those can do to us, and what we hand on to
 //! them. `bad_ipam.rs` has what an IPAM plugin answers.
+#![expect(clippy::unwrap_used, reason = "test functions fail by panicking")]
 
 use std::fs;
 use std::path::Path;
@@ -294,14 +295,17 @@ fn what_cannot_be_a_plugin_is_not_taken_for_one() {
     }
 }
 
-fn places() -> [(&'static str, fn(&Path)); 3] {
+/// What to put somewhere, by name.
+type Place = (&'static str, fn(&Path));
+
+fn places() -> [Place; 3] {
     [
         ("at-dir", |path| fs::create_dir(path).unwrap()),
         ("at-zero", |path| {
-            std::os::unix::fs::symlink("/dev/zero", path).unwrap()
+            std::os::unix::fs::symlink("/dev/zero", path).unwrap();
         }),
         ("at-plain", |path| {
-            fs::write(path, Value::Null.to_string()).unwrap()
+            fs::write(path, Value::Null.to_string()).unwrap();
         }),
     ]
 }

@@ -113,11 +113,14 @@ fn a_held_namespace_costs_a_failed_first_add_its_bridge_at_most() {
     );
 }
 
+/// Makes the directory somehow.
+type Maker = (&'static str, fn(&Path));
+
 /// `/run/tenon` is ours where nobody else has made it; else there is no index, and all goes without.
 #[test]
 fn a_directory_for_indexes_that_others_have_made_is_not_used() {
     let root = Path::new("/run/tenon");
-    let made: [(&str, fn(&Path)); 4] = [
+    let made: [Maker; 4] = [
         ("somebody else's", |root| {
             fs::create_dir_all(root.join("host-local")).unwrap();
             chown(root, Some(UID), Some(UID)).unwrap();

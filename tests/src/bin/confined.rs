@@ -3,6 +3,10 @@
 //! `PROFILE` is a file in the form of container runtimes, or `-` to allow everything. `REFUSED` are
 //! system calls, separated by commas, that are answered as an older kernel does that does not have them
 //! (ENOSYS); it may be empty.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "of JSON, where what is missing is null"
+)]
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
