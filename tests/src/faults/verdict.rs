@@ -59,7 +59,9 @@ pub(super) fn judge(command: Command, outcome: &Outcome, fault: &Fault) -> Resul
     if fault.is_to_be_overcome() {
         return Err("it does not begin anew what was interrupted".to_owned());
     }
-    let nobody_hears = fault.is_of_reply() || (fault.is_of_memory() && outcome.code != 1);
+    let nobody_hears = fault.is_of_reply()
+        || outcome.stderr.contains("could not write the reply")
+        || (fault.is_of_memory() && outcome.code != 1);
     if nobody_hears && outcome.stdout.is_empty() {
         return Ok(Verdict::Silence);
     }
@@ -72,7 +74,9 @@ pub(super) fn judge(command: Command, outcome: &Outcome, fault: &Fault) -> Resul
     let document: Value = serde_json::from_slice(&outcome.stdout)
         .map_err(|error| format!("stdout is not one document: {error}"))?;
     has_right_code(command, &document, fault)?;
-    explains_itself(&document, fault)?;
+    if document["code"].as_u64() != Some(CHECK_FAILED) {
+        explains_itself(&document, fault)?;
+    }
     Ok(Verdict::Told(document))
 }
 
