@@ -23,7 +23,8 @@ const TRY_AGAIN: u64 = 11;
 const LASTING: [Errno; 2] = [Errno::EPERM, Errno::ENOSPC];
 
 /// Names of things without a digit or a slash in them.
-const THINGS: [&str; 7] = [
+const THINGS: [&str; 8] = [
+    "index",
     "tenon-net",
     "lo",
     "stdin",
