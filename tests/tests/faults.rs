@@ -76,7 +76,6 @@ scenes! {
     bandwidth = "bandwidth",
     tuning = "tuning",
     loopback = "loopback",
-    cnm_shim = "cnm-shim",
 }
 
 // Not bandwidth: the qdiscs of the host's end go with that end, which is the main plugin's to collect.
@@ -85,5 +84,4 @@ collected! {
     host_local_with_an_index = "host-local-indexed",
     portmap = "portmap",
     firewall = "firewall",
-    cnm_shim = "cnm-shim",
 }
