@@ -107,7 +107,7 @@ impl Case {
     }
 
     /// Kills a command of each plugin at each of its system calls, or at some of them: see
-    /// [`points::choose`]. After each time, and what comes next, the machine has to be as before.
+    /// `points::choose`. After each time, and what comes next, the machine has to be as before.
     pub fn crash(&self, crashed: Crashed, next: Next) {
         let mut scene = Scene::new(self);
         let neighbour = (next == Next::Del).then(|| scene.world.container(NEIGHBOUR));
