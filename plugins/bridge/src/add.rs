@@ -29,7 +29,7 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
     let netns = NetNs::open(&request.netns)?.only(request.netns_id)?;
     let _claim = claim(&request.attachment)?;
     let socket = Socket::open()?;
-    let home = socket.netns()?;
+    let home = socket.netns().or_else(|_refused| NetNs::current())?;
     let inside = enter(&netns, &home, &request.attachment.ifname)?;
     // The IPAM plugin does not need the links, nor they it: it runs while they are made.
     let ipam = start_ipam(request, &config, undo)?;

@@ -8,6 +8,7 @@ mod kernel;
 pub mod key;
 pub mod plan;
 pub mod rename;
+mod site;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
