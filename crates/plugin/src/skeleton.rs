@@ -375,7 +375,10 @@ fn refuse_own_netns(env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
     }
     let identity = |file: Metadata| (file.dev(), file.ino());
     let own = || netns::current()?.metadata();
-    let theirs = std::fs::metadata(&env.netns).ok().map(identity);
+    // What is missing for a moment, memory say, is not a path that leads nowhere. What is wrong with a
+    // path, opening it will tell.
+    let look = || std::fs::metadata(&env.netns);
+    let theirs = look().or_else(|_failed| look()).ok().map(identity);
     if theirs.is_some() && theirs == own().ok().map(identity) {
         let msg = "plugin's netns and netns from CNI_NETNS should not be the same";
         return Err(
