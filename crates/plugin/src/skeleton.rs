@@ -3,7 +3,7 @@
 mod version;
 
 use std::fs::Metadata;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -317,7 +317,7 @@ fn dispatch<P: Plugin>(
         };
         // Who runs a plugin in its own process has looked already.
         let netns_id = match request.deadline {
-            None => refuse_own_netns(&request.env)?,
+            None => refuse_own_netns(command, &request.env)?,
             Some(_) => None,
         };
         return dispatch_attachment(plugin, command, (request, netns_id), attachment, undo);
@@ -367,7 +367,7 @@ fn dispatch_attachment<P: Plugin>(
 /// A container's namespace that is the plugin's own is a mistake of the caller, and acting on it
 /// would take the host's interfaces for the container's. The reference finds out after it has
 /// acted. Answers which one it is, as nobody may act on another one afterwards.
-fn refuse_own_netns(env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
+fn refuse_own_netns(command: Command, env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
     /// No file has this device and inode.
     const NOTHING: (u64, u64) = (0, 0);
     if env.netns.is_empty() || env.overrides_netns_check() {
@@ -375,7 +375,16 @@ fn refuse_own_netns(env: &Environment) -> Result<Option<(u64, u64)>, CniError> {
     }
     let identity = |file: Metadata| (file.dev(), file.ino());
     let own = || netns::current()?.metadata();
-    let theirs = std::fs::metadata(&env.netns).ok().map(identity);
+    let theirs = match std::fs::metadata(&env.netns) {
+        // It is there and cannot be told from others. A DEL goes on with what is outside of it.
+        Err(error) if command != Command::Del && error.kind() != ErrorKind::NotFound => {
+            let msg = format!("failed to open netns {:?}", env.netns);
+            let error =
+                CniError::new(ErrorCode::INVALID_NETNS, msg).with_details(error.to_string());
+            return Err(error);
+        }
+        found => found.ok().map(identity),
+    };
     if theirs.is_some() && theirs == own().ok().map(identity) {
         let msg = "plugin's netns and netns from CNI_NETNS should not be the same";
         return Err(
