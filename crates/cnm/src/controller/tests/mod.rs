@@ -16,6 +16,7 @@ use super::spec::{
 use super::*;
 use crate::error::Method;
 use crate::sandbox::plan::DefaultRoute;
+use crate::store::attachment_key;
 use crate::wire::network::{EndpointInterface, PortBinding};
 
 struct Bench {
@@ -611,6 +612,24 @@ fn a_second_add_is_refused_and_changes_nothing() {
     assert_eq!(error.code(), ErrorCode::IN_USE);
     assert_eq!(bench.world.calls(), [""; 0]);
     assert_eq!(bench.world.left(), before);
+}
+
+/// What is written of an endpoint says that the network was made for it.
+#[test]
+fn a_network_goes_of_whose_first_endpoint_nothing_can_be_written() {
+    let bench = Bench::new();
+    let records = bench.dir.path().join("cnm-shim/networks");
+    let records = records.join(network().id().as_str()).join("endpoints");
+    let key = attachment_key(&attachment("c1"));
+    // A directory where the record is written before it gets its name.
+    std::fs::create_dir_all(records.join(format!(".{key}.json.new"))).unwrap();
+    let error = bench.connect(&endpoint()).unwrap_err().to_string();
+    assert!(error.contains("failed to write"), "{error}");
+    assert!(error.contains(&key), "{error}");
+    let made = "NetworkDriver.CreateNetwork".to_owned();
+    assert!(bench.world.calls().contains(&made));
+    assert_eq!(bench.world.left(), [""; 0]);
+    assert_eq!(bench.records(), [""; 0]);
 }
 
 #[test]
