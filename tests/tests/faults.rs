@@ -17,7 +17,17 @@ const DEL: usize = 8;
 const CHECK: usize = 20;
 const GC: usize = 20;
 
+/// As much less of the scenes whose commands make several times as many calls as others: two drivers, each
+/// with records of its own that are synced.
+const LARGE: [&str; 1] = ["cnm-shim"];
+const LESS: usize = 4;
+
 fn try_out(scene: &str, command: Command, every: usize) {
+    let every = if LARGE.contains(&scene) {
+        every * LESS
+    } else {
+        every
+    };
     let tally = run(command, Share::wanted(every), &|| make(scene));
     eprintln!("{scene} {command:?}: {tally}");
 }
@@ -76,6 +86,7 @@ scenes! {
     bandwidth = "bandwidth",
     tuning = "tuning",
     loopback = "loopback",
+    cnm_shim = "cnm-shim",
 }
 
 // Not bandwidth: the qdiscs of the host's end go with that end, which is the main plugin's to collect.
@@ -84,4 +95,5 @@ collected! {
     host_local_with_an_index = "host-local-indexed",
     portmap = "portmap",
     firewall = "firewall",
+    cnm_shim = "cnm-shim",
 }

@@ -60,6 +60,15 @@ pub enum NetNsError {
         /// The path as it was given.
         path: PathBuf,
     },
+    /// The namespace cannot be told from others.
+    #[error("failed to examine netns {path:?}")]
+    Examine {
+        /// The path it was opened by.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OsError,
+    },
     /// The namespace cannot be entered.
     #[error("failed to enter netns {path:?}")]
     Enter {
@@ -103,6 +112,7 @@ impl NetNsError {
             ),
             Self::NotNamespace { .. }
             | Self::Changed { .. }
+            | Self::Examine { .. }
             | Self::Enter { .. }
             | Self::Return { .. } => false,
         }
@@ -208,14 +218,21 @@ impl NetNs {
     /// somebody looked there. `meant` is a device and an inode; any will do without.
     ///
     /// # Errors
-    /// It is another one.
+    /// It is another one, or cannot be examined.
     pub fn only(self, meant: Option<(u64, u64)>) -> Result<Self, NetNsError> {
-        let is_meant = |meant| self.id().is_ok_and(|id| (id.dev, id.inode) == meant);
-        if meant.is_none_or(is_meant) {
+        let Some(meant) = meant else {
             return Ok(self);
+        };
+        let path = || self.path.to_path_buf();
+        // What cannot be examined may well be the one.
+        let id = self.id().map_err(|source| NetNsError::Examine {
+            path: path(),
+            source: OsError(source),
+        })?;
+        if (id.dev, id.inode) != meant {
+            return Err(NetNsError::Changed { path: path() });
         }
-        let path = self.path.to_path_buf();
-        Err(NetNsError::Changed { path })
+        Ok(self)
     }
 
     /// Whether both are the same namespace, by whatever paths.

@@ -181,6 +181,7 @@ impl Campaign {
                 self.same("after a crash and DEL", outcome)?;
             }
             Verdict::Silence | Verdict::Told(_) => {
+                self.scene.reset_after_failure();
                 self.same("after the failed ADD", outcome)?;
                 let again = self.scene.add().run();
                 let result = self.whole(&again)?;

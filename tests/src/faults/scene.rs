@@ -24,6 +24,8 @@ pub struct Scene {
     ifname: &'static str,
     /// What an ADD makes and a DEL leaves, since others may use it.
     lasting: Vec<Lasting>,
+    /// What a failed ADD leaves as well, since others may use it.
+    left_by_failures: Vec<Lasting>,
     /// What a DEL says on stderr of what it leaves in the container to those who take it away.
     pub(super) excuse: Option<&'static str>,
     /// Whether a GC has to find what a crash left and no DEL can know of.
@@ -58,6 +60,7 @@ impl Scene {
             fast_paths: "",
             ifname: IFNAME,
             lasting: Vec::new(),
+            left_by_failures: Vec::new(),
             excuse: None,
             needs_collecting: false,
             c1,
@@ -84,6 +87,13 @@ impl Scene {
     #[must_use]
     pub fn leaving(mut self, lasting: impl IntoIterator<Item = Lasting>) -> Self {
         self.lasting.extend(lasting);
+        self
+    }
+
+    /// With what stays also where an ADD failed after it had made it.
+    #[must_use]
+    pub fn leaving_in_failures(mut self, lasting: impl IntoIterator<Item = Lasting>) -> Self {
+        self.left_by_failures.extend(lasting);
         self
     }
 
@@ -139,8 +149,17 @@ impl Scene {
 
     /// Takes away what a DEL has left.
     pub fn reset(&self) {
+        self.take_away(&self.lasting);
+    }
+
+    /// Takes away what a failed ADD has left.
+    pub fn reset_after_failure(&self) {
+        self.take_away(&self.left_by_failures);
+    }
+
+    fn take_away(&self, all: &[Lasting]) {
         let host = self.world.host();
-        for lasting in &self.lasting {
+        for lasting in all {
             match lasting {
                 Lasting::Link(name) => drop(host.try_command("ip", &["link", "del", name])),
                 Lasting::Sysctl(key) => host.set_sysctl(key, "0"),

@@ -23,8 +23,9 @@ const TRY_AGAIN: u64 = 11;
 const LASTING: [Errno; 2] = [Errno::EPERM, Errno::ENOSPC];
 
 /// Names of things without a digit or a slash in them.
-const THINGS: [&str; 8] = [
+const THINGS: [&str; 9] = [
     "index",
+    "table",
     "tenon-net",
     "lo",
     "stdin",

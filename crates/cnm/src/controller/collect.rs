@@ -131,11 +131,19 @@ impl Round<'_> {
             }
         }
         if concerned {
-            let told = self.let_driver_collect(network);
-            self.collected.keep(told);
+            if let Err(error) = self.let_driver_collect(network) {
+                let why = format!("network {}: {}", self.name(network), in_words(&error));
+                self.collected.failures.push(why);
+            }
             self.end_network(network);
         }
         Ok(())
+    }
+
+    /// As people know it.
+    fn name(&self, network: &NetworkId) -> String {
+        let record = self.controller.store.network(network).ok().flatten();
+        record.map_or_else(|| network.to_string(), |record| record.name)
     }
 
     /// Nobody makes an endpoint of the network meanwhile, so that all that have a record are all.

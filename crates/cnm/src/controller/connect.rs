@@ -112,10 +112,27 @@ impl Controller {
             driver,
             record,
         };
-        joining.begin()?;
+        if let Err(error) = joining.begin() {
+            // The error is the one to tell.
+            let _left = self.abandon_network(&joining.record, limits);
+            return Err(error);
+        }
         joining.address(&ready.record, &lock)?;
         joining.create()?;
         Ok(joining)
+    }
+
+    /// What is written of an endpoint says that its network was made for it, and takes that away, too. Of
+    /// one that nothing could be written of the network goes at once. The caller holds its lock.
+    fn abandon_network(&self, of: &EndpointRecord, limits: Limits) -> Outcome<()> {
+        if !of.made_network || !self.store.endpoints(&of.network)?.is_empty() {
+            return Ok(());
+        }
+        if let Some(mut network) = self.store.network(&of.network)? {
+            // What cannot be taken away now, a removal of the attachment takes.
+            let _unpaid = self.end_network(&mut network, limits.undo())?;
+        }
+        Ok(())
     }
 
     /// The first generation of which nothing is left with the driver.

@@ -27,6 +27,9 @@ pub struct Policy {
     pub on_driver_down: OnDriverDown,
     /// Whether the network goes with its last endpoint.
     pub remove_network: bool,
+    /// Whether it is an ADD that is taken back: the network that was made for it goes, too, if nobody else
+    /// has come to use it.
+    pub takes_back: bool,
 }
 
 /// How a removal went.
@@ -59,15 +62,24 @@ impl Controller {
             return Ok(self.depart(record, policy, limits)?);
         }
         self.store.sweep_endpoint(likely, attachment)?;
-        Ok(self.finish_network(likely, limits)?)
+        Ok(self.finish_network(likely, policy, limits)?)
     }
 
-    /// An ADD that ended before there was an endpoint may have left its network half made. While
-    /// another one makes it, it is none of ours to finish.
-    fn finish_network(&self, network: &NetworkId, limits: Limits) -> Result<Departure, StoreError> {
+    /// An ADD that ended before there was an endpoint may have left its network half made, and a
+    /// removal that ended after there was one, a network that was to go with it. While another one
+    /// makes it, it is none of ours to finish.
+    fn finish_network(
+        &self,
+        network: &NetworkId,
+        policy: Policy,
+        limits: Limits,
+    ) -> Result<Departure, StoreError> {
         let mut departure = Departure::default();
         let seen = self.store.network(network)?;
-        if seen.is_none_or(|seen| seen.ready) {
+        let stays = |ready: bool| -> Result<bool, StoreError> {
+            Ok(ready && !(policy.remove_network && self.store.endpoints(network)?.is_empty()))
+        };
+        if seen.map_or(Ok(true), |seen| stays(seen.ready))? {
             self.store.sweep_lock(network)?;
             return Ok(departure);
         }
@@ -76,7 +88,7 @@ impl Controller {
         };
         let limits = limits.undo();
         departure.notes = self.finish_all_garbage(network, limits)?;
-        let unpaid = self.end_unused(network, Policy::default(), &lock, limits)?;
+        let unpaid = self.end_unused(network, policy, &lock, limits)?;
         let unpaid = unpaid.into_iter().flat_map(Unpaid::into_words);
         departure.notes.extend(unpaid);
         Ok(departure)
@@ -153,7 +165,7 @@ impl Controller {
             record.tries += 1;
             self.store.save_garbage(&record)?;
         }
-        let of_failed_add = record.made_network && !record.complete;
+        let of_failed_add = record.made_network && (!record.complete || policy.takes_back);
         self.forget(
             &record,
             policy.remove_network || of_failed_add,

@@ -99,6 +99,7 @@ impl Settings {
                 OnDriverDown::Keep
             },
             remove_network: self.remove_network,
+            takes_back: false,
         }
     }
 }

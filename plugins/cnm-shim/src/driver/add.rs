@@ -145,7 +145,10 @@ impl Adding<'_> {
         undo.push("take the endpoint back", move || {
             let _held = lock;
             let limits = settings.limits().undo();
-            let policy = Policy::default();
+            let policy = Policy {
+                takes_back: true,
+                ..Policy::default()
+            };
             let departure = controller.disconnect(&id, &attachment, policy, limits)?;
             match departure.down {
                 Some(error) => Err(ShimError::Owed(error.into()).into()),

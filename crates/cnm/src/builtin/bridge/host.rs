@@ -67,7 +67,7 @@ impl Host {
         socket.set_timeout(remaining(deadline)).map_err(|error| {
             CniError::new(
                 ErrorCode::KERNEL,
-                "failed to set the timeout of a netlink socket",
+                "failed to set the timeout of the rtnetlink socket",
             )
             .with_details(error.to_string())
         })?;

@@ -16,6 +16,7 @@ use super::spec::{
 use super::*;
 use crate::error::Method;
 use crate::sandbox::plan::DefaultRoute;
+use crate::store::attachment_key;
 use crate::wire::network::{EndpointInterface, PortBinding};
 
 struct Bench {
@@ -172,6 +173,17 @@ fn attach() -> &'static [&'static str] {
 const REMOVE_NETWORK: Policy = Policy {
     on_driver_down: OnDriverDown::Keep,
     remove_network: true,
+    takes_back: false,
+};
+
+const REMOVE_NOTHING: Policy = Policy {
+    remove_network: false,
+    ..REMOVE_NETWORK
+};
+
+const TAKE_BACK: Policy = Policy {
+    takes_back: true,
+    ..REMOVE_NOTHING
 };
 
 #[test]
@@ -243,6 +255,54 @@ fn a_second_endpoint_finds_the_network_and_the_last_takes_it_along() {
         )
         .unwrap();
     assert_eq!(bench.world.left(), [""; 0]);
+}
+
+/// Whoever was to remove it with its last endpoint may have been stopped between the two.
+#[test]
+fn a_removal_without_an_endpoint_takes_an_unused_network_along_that_is_to_go() {
+    let bench = Bench::new();
+    let second = EndpointSpec {
+        attachment: attachment("c2"),
+        ..endpoint()
+    };
+    bench.connect(&endpoint()).unwrap();
+    bench.connect(&second).unwrap();
+    bench.disconnect(REMOVE_NOTHING);
+    bench.world.calls();
+    assert!(!bench.disconnect(REMOVE_NETWORK).found);
+    assert_eq!(bench.world.calls(), [""; 0], "there is another");
+    let controller = bench.controller();
+    let gone = controller.disconnect(
+        &network().id(),
+        &second.attachment,
+        REMOVE_NOTHING,
+        limits(),
+    );
+    assert!(gone.unwrap().found);
+    bench.world.calls();
+    bench.disconnect(REMOVE_NOTHING);
+    assert_eq!(bench.world.calls(), [""; 0], "it is to stay");
+    bench.disconnect(REMOVE_NETWORK);
+    assert_eq!(bench.world.calls(), DELETE);
+    assert_eq!(bench.world.left(), [""; 0]);
+}
+
+/// An ADD can still fail when its endpoint is complete: nobody may hear of it.
+#[test]
+fn an_endpoint_that_is_taken_back_takes_the_network_along_that_was_made_for_it() {
+    let bench = Bench::new();
+    bench.connect(&endpoint()).unwrap();
+    bench.disconnect(TAKE_BACK);
+    assert_eq!(bench.world.left(), [""; 0]);
+    bench.connect(&endpoint()).unwrap();
+    let second = EndpointSpec {
+        attachment: attachment("c2"),
+        ..endpoint()
+    };
+    bench.connect(&second).unwrap();
+    bench.world.calls();
+    bench.disconnect(TAKE_BACK);
+    assert_eq!(bench.world.calls(), DETACH, "there is another");
 }
 
 /// The methods that a first ADD calls, but for those whose failure does not matter.
@@ -611,6 +671,24 @@ fn a_second_add_is_refused_and_changes_nothing() {
     assert_eq!(error.code(), ErrorCode::IN_USE);
     assert_eq!(bench.world.calls(), [""; 0]);
     assert_eq!(bench.world.left(), before);
+}
+
+/// What is written of an endpoint says that the network was made for it.
+#[test]
+fn a_network_goes_of_whose_first_endpoint_nothing_can_be_written() {
+    let bench = Bench::new();
+    let records = bench.dir.path().join("cnm-shim/networks");
+    let records = records.join(network().id().as_str()).join("endpoints");
+    let key = attachment_key(&attachment("c1"));
+    // A directory where the record is written before it gets its name.
+    std::fs::create_dir_all(records.join(format!(".{key}.json.new"))).unwrap();
+    let error = bench.connect(&endpoint()).unwrap_err().to_string();
+    assert!(error.contains("failed to write"), "{error}");
+    assert!(error.contains(&key), "{error}");
+    let made = "NetworkDriver.CreateNetwork".to_owned();
+    assert!(bench.world.calls().contains(&made));
+    assert_eq!(bench.world.left(), [""; 0]);
+    assert_eq!(bench.records(), [""; 0]);
 }
 
 #[test]
