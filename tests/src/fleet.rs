@@ -91,6 +91,8 @@ pub struct Member<'a> {
     pub netns: &'a Netns,
     attachment: Attachment<'a>,
     tally: &'a Tally,
+    /// Which way its calls take, if not any.
+    way: Option<&'static str>,
 }
 
 impl<'a> Member<'a> {
@@ -111,7 +113,15 @@ impl<'a> Member<'a> {
             netns,
             attachment,
             tally,
+            way: None,
         }
+    }
+
+    /// With all fast paths in every call, which otherwise takes any way.
+    #[must_use]
+    pub fn in_the_fast_way(self) -> Self {
+        let way = Some("on");
+        Self { way, ..self }
     }
 
     /// One call of one plugin.
@@ -123,7 +133,8 @@ impl<'a> Member<'a> {
         result: &Value,
     ) -> Runner {
         let call = self.attachment.runner(command, plugin, result);
-        call.env("TENON_FAST_PATHS", WAYS[random.below(3)])
+        let any = WAYS[random.below(3)];
+        call.env("TENON_FAST_PATHS", self.way.unwrap_or(any))
             .timeout(DEADLINE)
     }
 

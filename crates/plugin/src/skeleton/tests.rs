@@ -306,29 +306,6 @@ fn its_own_namespace_is_refused_before_acting() {
     }
 }
 
-/// It may be the plugin's own. A DEL must not wait for a path to make sense.
-#[test]
-fn a_namespace_that_cannot_be_examined_is_told_before_acting() {
-    for (command, told) in [("ADD", true), ("CHECK", true), ("DEL", false)] {
-        let plugin = Fake::default();
-        let vars = [
-            ("CNI_COMMAND", command),
-            ("CNI_CONTAINERID", "c1"),
-            ("CNI_NETNS", "/proc/self/stat/net"),
-            ("CNI_IFNAME", "eth0"),
-            ("CNI_PATH", "/x"),
-        ];
-        let reply = serve_env(&plugin, &vars, &conf("1.1.0"));
-        assert_eq!(reply.ok, !told, "{command}");
-        assert_eq!(plugin.calls.get(), u32::from(!told), "{command}");
-        if told {
-            let msg = "failed to open netns \"/proc/self/stat/net\"";
-            assert_eq!(reply.error(), (8, msg.to_owned()));
-            assert!(reply.stdout.contains("Not a directory"), "{}", reply.stdout);
-        }
-    }
-}
-
 #[test]
 fn errors_print_the_specifications_keys() {
     let plugin = Fake {
