@@ -203,10 +203,17 @@ impl Snapshot {
 fn names_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        let after = line[at + word.len()..].chars().next();
+        let rest = &line[at + word.len()..];
         !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '.' || c == ':')
-            && !after.is_some_and(|c| c.is_ascii_alphanumeric())
+            && !rest.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !begins_an_octet(rest)
     })
+}
+
+/// `:62:`, as behind `c6` in a MAC address.
+fn begins_an_octet(rest: &str) -> bool {
+    matches!(rest.as_bytes(), [b':', high, low, b':', ..]
+        if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
 fn add_links(lines: &mut Vec<String>, addr_show: &Value) {
@@ -405,6 +412,8 @@ mod tests {
         assert!(!names_word("prefsrc 10.0.0.255", "10.0.0.2"));
         assert!(!names_word("110.0.0.2", "10.0.0.2"));
         assert!(!names_word("fd00::2a", "fd00::2"));
+        assert!(!names_word("address = \"c6:62:e6:f9:df:65\"", "c6"));
+        assert!(names_word("10.0.0.2:8080", "10.0.0.2"));
     }
 
     #[test]
