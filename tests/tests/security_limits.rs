@@ -69,7 +69,7 @@ fn a_capability_that_is_missing_is_named_and_costs_nothing() {
 }
 
 /// The profile, from where the test was built.
-const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf/seccomp.json");
+const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/seccomp.json");
 
 /// Runs a program under a seccomp filter.
 const CONFINED: &str = env!("CARGO_BIN_EXE_confined");
