@@ -41,6 +41,7 @@ pub mod network;
 pub mod node;
 pub mod podman;
 pub mod ports;
+pub mod ptrace;
 pub mod published;
 pub mod random;
 pub mod reaper;

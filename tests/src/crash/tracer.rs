@@ -8,10 +8,12 @@ use std::process::Child;
 use cni_testkit::Runner;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::ptrace::options;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,13 +208,4 @@ pub(super) fn args(info: &libc::ptrace_syscall_info) -> [u64; 6] {
     unsafe {
         info.u.entry.args
     }
-}
-
-fn options() -> Options {
-    Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_EXITKILL
 }

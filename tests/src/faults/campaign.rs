@@ -158,11 +158,18 @@ impl Campaign {
         Ok(traced)
     }
 
-    fn add_fails(&self, fault: &Fault) -> Result<&'static str, String> {
-        let traced = self.run_with(&self.scene.add(), fault)?;
+    /// What came of a call with its fault.
+    fn judged(&self, call: &Runner, fault: &Fault) -> Result<(Traced, Verdict), String> {
+        let traced = self.run_with(call, fault)?;
         let outcome = &traced.outcome;
-        let verdict =
-            judge(self.command, outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
+        let verdict = judge(self.command, outcome, fault);
+        let verdict = verdict.map_err(|why| format!("{why}\n{outcome}"))?;
+        Ok((traced, verdict))
+    }
+
+    fn add_fails(&self, fault: &Fault) -> Result<&'static str, String> {
+        let (traced, verdict) = self.judged(&self.scene.add(), fault)?;
+        let outcome = &traced.outcome;
         match verdict {
             Verdict::Success => {
                 let result = self.whole(outcome)?;
@@ -195,10 +202,8 @@ impl Campaign {
     /// DEL or GC.
     fn removal_fails(&self, fault: &Fault) -> Result<&'static str, String> {
         let result = self.whole(&self.scene.add().run())?;
-        let traced = self.run_with(&self.disturbed(&result), fault)?;
+        let (traced, verdict) = self.judged(&self.disturbed(&result), fault)?;
         let outcome = &traced.outcome;
-        let verdict =
-            judge(self.command, outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         if verdict == Verdict::Success {
             succeed("it", outcome)?;
             let excuse = self.scene.excuse;
@@ -217,10 +222,8 @@ impl Campaign {
 
     fn check_fails(&self, fault: &Fault) -> Result<&'static str, String> {
         let result = self.whole(&self.scene.add().run())?;
-        let traced = self.run_with(&self.disturbed(&result), fault)?;
+        let (traced, verdict) = self.judged(&self.disturbed(&result), fault)?;
         let outcome = &traced.outcome;
-        let verdict =
-            judge(self.command, outcome, fault).map_err(|why| format!("{why}\n{outcome}"))?;
         if verdict == Verdict::Success {
             succeed("CHECK", outcome)?;
         }

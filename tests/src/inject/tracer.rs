@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -17,6 +17,7 @@ use super::fault::{Call, Fault, Kind, Netlink};
 use super::memory::Memory;
 use super::netlink::{self, Refusal};
 use super::sockets::{Family, Sockets};
+use crate::ptrace::options;
 
 /// What became of all of them.
 #[derive(Debug, Default)]
@@ -380,15 +381,6 @@ fn length(argument: u64) -> usize {
 
 fn length_of(value: i64) -> usize {
     usize::try_from(value).unwrap()
-}
-
-fn options() -> Options {
-    Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_EXITKILL
 }
 
 /// Lets one go on to its next stop, unless it has ended meanwhile.

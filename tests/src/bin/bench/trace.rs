@@ -13,6 +13,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use tenon_tests::ptrace::options;
 
 use crate::run::Call;
 
@@ -133,7 +134,8 @@ impl Tracer {
             WaitStatus::Stopped(pid, signal) => {
                 let first = self.known.insert(pid);
                 if first && pid == self.plugin {
-                    ptrace::setoptions(pid, options()).context("trace what the plugin starts")?;
+                    let options = options() | Options::PTRACE_O_TRACEEXIT;
+                    ptrace::setoptions(pid, options).context("trace what the plugin starts")?;
                 }
                 Ok(Some((pid, (!first).then_some(signal))))
             }
@@ -187,16 +189,6 @@ fn minor_faults(stat: &str) -> Option<u64> {
 fn number(status: &str, key: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-fn options() -> Options {
-    Options::PTRACE_O_TRACESYSGOOD
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_TRACEEXIT
-        | Options::PTRACE_O_EXITKILL
 }
 
 /// Lets one go on to its next stop, unless it has ended meanwhile.
