@@ -5,8 +5,8 @@
 //! What comes of it is success with all that an undisturbed run gives, or one document that says what failed
 //! and why, and a machine as before.
 //!
-//! A run takes today's share: see [`Share`]. `TENON_FAULTS=all` takes everything, with `--profile long` of nextest;
-//! `TENON_FAULTS=10` one fault of every tenth call; `TENON_FAULTS_TURN=N` another day's, which a failure names.
+//! A run takes a share: see [`Share`]. `TENON_FAULTS=all` takes everything, with `--profile long` of nextest;
+//! `TENON_FAULTS=10` one fault of every tenth call; `TENON_FAULTS_TURN=N` others, which a failure names.
 #![cfg(target_arch = "x86_64")]
 
 use tenon_tests::faults::{Command, Share, make, run};

@@ -11,8 +11,9 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use cni_testkit::{Conf, Netns, Snapshot, Suite, World, conf};
+use cni_testkit::{Conf, Netns, Snapshot, Suite, World, conf, wait_for};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
@@ -224,6 +225,7 @@ fn collects(ways: Ways, valid: &BTreeSet<usize>, gone: &BTreeSet<usize>) {
     let kept_result = kept.add();
     for &at in gone {
         drop(spaces[at].take());
+        goes_with_its_namespace(&world, &attached[at].1);
     }
     let valid: Vec<_> = valid.iter().map(|at| CONTAINERS[*at]).collect();
     // Attachments whose namespace is gone still have leases and rules, valid or not.
@@ -240,6 +242,13 @@ fn collects(ways: Ways, valid: &BTreeSet<usize>, gone: &BTreeSet<usize>) {
     let before = snapshot(&world);
     gc(&suite, &ours, &valid);
     before.assert_unchanged(&snapshot(&world));
+}
+
+/// The kernel takes a namespace that has gone apart behind everybody's back.
+fn goes_with_its_namespace(world: &World, result: &Value) {
+    let host_end = result["interfaces"][1]["name"].as_str().unwrap();
+    let is_gone = || !world.host().link_names().contains(&host_end.to_owned());
+    wait_for("the end of a link", Duration::from_secs(60), is_gone);
 }
 
 #[test]

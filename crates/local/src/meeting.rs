@@ -6,13 +6,21 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
 
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::geteuid;
 
-/// How often a name is tried: between another's bind(2) and its listen(2) nobody can connect.
-const TRIES: usize = 64;
+/// The first wait for somebody who has a name and is not to be called: between bind(2) and listen(2) a process
+/// is off its processor now and then, for some milliseconds where others want it.
+const FIRST_WAIT: Duration = Duration::from_micros(1);
+
+/// The waits grow to this.
+const LONGEST_WAIT: Duration = Duration::from_millis(4);
+
+/// How often a name is tried: some 50 ms, which is all that a stranger gains who never listens.
+const TRIES: u32 = 24;
 
 /// Who is at a name.
 #[derive(Debug)]
@@ -28,7 +36,7 @@ pub enum Meeting {
 /// Takes a name, or finds who has it.
 #[must_use]
 pub fn meet(name: &str) -> Meeting {
-    for _again in 0..TRIES {
+    for time in 0..TRIES {
         match bind(name) {
             Ok(listener) => return Meeting::First(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
@@ -36,12 +44,21 @@ pub fn meet(name: &str) -> Meeting {
         }
         match call(name) {
             Ok(stream) if is_ours(&stream) => return Meeting::Ours(stream),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => wait(time),
             // Somebody else's.
             Ok(_) | Err(_) => return Meeting::Nobody,
         }
     }
     Meeting::Nobody
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no event to wait for: nobody is told of another's listen(2)"
+)]
+fn wait(time: u32) {
+    let wait = FIRST_WAIT.saturating_mul(1 << time.min(31));
+    std::thread::sleep(wait.min(LONGEST_WAIT));
 }
 
 /// Takes a name.
@@ -69,4 +86,70 @@ fn call(name: &str) -> io::Result<UnixStream> {
     let stream = UnixStream::from(socket);
     stream.set_nonblocking(false)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    use super::*;
+
+    fn name(of: &str) -> String {
+        format!("tenon meeting test {of} {}", std::process::id())
+    }
+
+    /// Who has called bind(2), and not yet listen(2).
+    fn bound(name: &str) -> OwnedFd {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        let address = UnixAddr::new_abstract(name.as_bytes()).unwrap();
+        bind(socket.as_raw_fd(), &address).unwrap();
+        socket
+    }
+
+    #[test]
+    fn the_second_meets_the_first() {
+        let name = name("second");
+        let Meeting::First(_listener) = meet(&name) else {
+            panic!("nobody else has that name");
+        };
+        assert!(matches!(meet(&name), Meeting::Ours(_)));
+    }
+
+    #[test]
+    fn one_that_does_not_listen_yet_is_waited_for() {
+        let name = name("late");
+        let socket = bound(&name);
+        thread::scope(|scope| {
+            let (begins, begun) = mpsc::channel();
+            let met = scope.spawn({
+                let name = &name;
+                move || {
+                    begins.send(()).unwrap();
+                    let met = meet(name);
+                    drop(begins);
+                    met
+                }
+            });
+            begun.recv().unwrap();
+            let still_tries = begun.recv_timeout(Duration::from_millis(10));
+            assert_eq!(still_tries, Err(mpsc::RecvTimeoutError::Timeout));
+            listen(&socket, Backlog::MAXCONN).unwrap();
+            assert!(matches!(met.join().unwrap(), Meeting::Ours(_)));
+        });
+    }
+
+    #[test]
+    fn one_that_never_listens_is_not_waited_for_long() {
+        let name = name("never");
+        let _socket = bound(&name);
+        let begin = Instant::now();
+        assert!(matches!(meet(&name), Meeting::Nobody));
+        assert!(begin.elapsed() >= Duration::from_millis(40));
+    }
 }

@@ -1,16 +1,13 @@
 //! Which faults a run takes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::inject::{Call, Fault, Kind, faults_of};
 
 /// The variable that asks for another share than the tests' own: `all`, or of how many calls one.
 const SHARE: &str = "TENON_FAULTS";
 
-/// The variable that asks for another turn than today's.
+/// The variable that asks for other calls and faults: any number. Without it each run takes the same, so that
+/// what fails is the change and not the draw.
 const TURN: &str = "TENON_FAULTS_TURN";
-
-const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 /// A part of all faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,20 +20,20 @@ pub enum Share {
     Some {
         /// Of how many calls one is taken.
         every: usize,
-        /// Which calls, and which of their faults: a number that goes up from day to day.
+        /// Which calls, and which of their faults.
         turn: usize,
     },
 }
 
 impl Share {
-    /// What is asked for, or else today's faults of every `every`th call.
+    /// What is asked for, or else faults of every `every`th call.
     pub fn wanted(every: usize) -> Self {
         let every = match std::env::var(SHARE) {
             Ok(all) if all == "all" => return Self::All,
             Ok(number) => parse(SHARE, &number),
             Err(_) => every,
         };
-        let turn = std::env::var(TURN).map_or_else(|_| today(), |turn| parse(TURN, &turn));
+        let turn = std::env::var(TURN).map_or(1, |turn| parse(TURN, &turn));
         Self::Some { every, turn }
     }
 
@@ -63,9 +60,4 @@ impl Share {
 fn parse(variable: &str, value: &str) -> usize {
     let number = value.parse().ok().filter(|number| *number > 0);
     number.unwrap_or_else(|| panic!("{variable} has to be a number from 1 on: {value:?}"))
-}
-
-fn today() -> usize {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    usize::try_from(now.as_secs() / SECONDS_OF_A_DAY).unwrap()
 }

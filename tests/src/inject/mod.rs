@@ -37,6 +37,9 @@ pub struct Traced {
     pub calls: Vec<Call>,
     /// Whether the fault met its call.
     pub struck: bool,
+    /// Whether the list that was interrupted was read to its end. What looks for one thing in a list may
+    /// leave off when it has it, and need not look again.
+    pub heard_out: bool,
 }
 
 impl Traced {
@@ -67,6 +70,7 @@ fn trace(call: &Runner, fault: Option<&Fault>) -> Traced {
     Traced {
         outcome: outcome(call, &mut child, &ended, elapsed),
         struck: ended.struck,
+        heard_out: ended.heard_out,
         calls: ended.calls,
     }
 }

@@ -59,6 +59,11 @@ pub(super) fn is_of_dump(bytes: &[u8]) -> bool {
     messages(bytes).any(|at| u16_at(bytes, at + FLAGS) & MULTI != 0)
 }
 
+/// Whether a list ends here.
+pub(super) fn is_end(bytes: &[u8]) -> bool {
+    messages(bytes).any(|at| i32::from(u16_at(bytes, at + TYPE)) == libc::NLMSG_DONE)
+}
+
 /// Makes the message at `index` of a send one that does nothing.
 pub(super) fn refuse(bytes: &mut [u8], index: usize, errno: Errno) -> Refusal {
     let at = messages(bytes).nth(index).unwrap();
@@ -168,7 +173,8 @@ mod tests {
     #[test]
     fn every_message_of_an_interrupted_list_says_so() {
         let mut piece = [message(16, MULTI, 1, &[]), message(3, MULTI, 1, &[0; 4])].concat();
-        assert!(is_of_dump(&piece));
+        assert!(is_of_dump(&piece) && is_end(&piece));
+        assert!(!is_end(&message(16, MULTI, 1, &[])));
         interrupt(&mut piece);
         assert_eq!(u16_at(&piece, FLAGS), 0x12);
         assert_eq!(u16_at(&piece, HEADER + FLAGS), 0x12);

@@ -28,6 +28,8 @@ pub(super) struct Ended {
     pub(super) replied: Option<Instant>,
     pub(super) timed_out: bool,
     pub(super) struck: bool,
+    /// The list that was interrupted was read to its end.
+    pub(super) heard_out: bool,
     pub(super) calls: Vec<Call>,
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Tracer<'a> {
     sockets: Sockets,
     /// A request has been refused, and whoever asked has not heard of it.
     refusal: Option<(u64, Refusal)>,
+    /// Who was told that a list is interrupted, and where, while its end is to come.
+    interrupted: Option<(Pid, u64)>,
     ended: Ended,
 }
 
@@ -93,6 +97,7 @@ impl<'a> Tracer<'a> {
             living: Living::default(),
             sockets: Sockets::default(),
             refusal: None,
+            interrupted: None,
             ended: Ended::default(),
         }
     }
@@ -359,7 +364,12 @@ impl<'a> Tracer<'a> {
         };
         if matches!(call.outcome, Intended::Interrupted) {
             self.ended.struck = is_dump;
+            self.interrupted = is_dump.then_some((pid, descriptor));
             netlink::interrupt(&mut bytes);
+        }
+        if self.interrupted == Some((pid, descriptor)) && netlink::is_end(&bytes) {
+            self.ended.heard_out = true;
+            self.interrupted = None;
         }
         let refusal = self.refusal.filter(|(of, _)| *of == descriptor);
         if refusal.is_some_and(|(_, refusal)| netlink::answer(&mut bytes, refusal)) {
