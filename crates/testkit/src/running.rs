@@ -29,12 +29,11 @@ impl Runner {
     }
 
     /// Runs it, and returns how much memory it has had at most, in KiB, without what it has started.
-    /// It has to succeed.
+    /// It has to wait for its standard input, and to succeed.
     #[must_use]
     pub fn weigh(&self) -> Weighed {
         let mut child = self.spawn();
         let id = group_of(&child);
-        // It waits for its configuration.
         ptrace::seize(id, ptrace::Options::PTRACE_O_TRACEEXIT).unwrap();
         let _ = child.stdin.take().unwrap().write_all(&self.stdin);
         let peak = loop {
@@ -117,9 +116,9 @@ mod tests {
 
     #[test]
     fn memory_is_what_the_program_has_had() {
-        let small = Runner::new(Path::new("/bin"), "true").weigh();
-        let fifty = "a=$(head -c 50000000 /dev/zero | tr '\\0' x); echo ${#a}";
-        let big = Runner::new(Path::new("/bin"), "sh").stdin(fifty).weigh();
+        let weigh = |script: &str| Runner::new(Path::new("/bin"), "sh").stdin(script).weigh();
+        let small = weigh("exit");
+        let big = weigh("a=$(head -c 50000000 /dev/zero | tr '\\0' x); echo ${#a}");
         assert_eq!(big.said, "50000000\n");
         assert!(
             small.peak < 20_000 && big.peak > 50_000,
