@@ -1,17 +1,19 @@
 //! The directory of the state files.
 //!
-//! A file is there whole or not at all: it gets its content under another name. What is no regular
-//! file is foreign, and symbolic links are not followed.
+//! A file is there whole or not at all: it gets its content without a name, or under another where there are no
+//! such files. What is no regular file is foreign, and symbolic links are not followed.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cni_types::{Attachment, ErrorCode, ToCniError};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, linkat};
 
 use super::State;
 
@@ -93,11 +95,30 @@ impl StateDir {
         // One process at a time works for a container: what is there, a crash has left.
         let temporary = self.temporary(attachment);
         remove_file(&temporary)?;
-        let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
+        let written = self
+            .write_new(&temporary, text)
+            .and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|source| {
             let _nothing_more_to_do = fs::remove_file(&temporary);
             failed("write", &path, source)
         })
+    }
+
+    /// A file that has its content before it has a name: what a crash leaves of it says whose it is, and a
+    /// GC finds it.
+    fn write_new(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+        match write_unnamed(&self.0, path, text) {
+            // No such files here (NFS, some overlays, kernels say EISDIR or ENOENT), or no /proc.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT | libc::EINVAL)
+                ) =>
+            {
+                write_named(path, text)
+            }
+            written => written,
+        }
     }
 
     /// Removes the file of an attachment. That it is gone already is fine.
@@ -201,7 +222,20 @@ fn read_file(path: &Path) -> Result<Kept, StateError> {
     Ok(Kept::File(text))
 }
 
-fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+fn write_unnamed(dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o600)
+        .open(dir)?;
+    file.write_all(text)?;
+    let magic_link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let follow = AtFlags::AT_SYMLINK_FOLLOW;
+    linkat(AT_FDCWD, magic_link.as_str(), AT_FDCWD, path, follow)?;
+    Ok(())
+}
+
+fn write_named(path: &Path, text: &[u8]) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -252,6 +286,10 @@ mod tests {
         // What a crash has left under the other name.
         fs::create_dir_all(&dir.0).unwrap();
         fs::write(dir.0.join(".tenon-c1_eth0.json"), "{\"mtu\"").unwrap();
+        let written = dir.0.join("by-name");
+        write_named(&written, b"{}").unwrap();
+        assert_eq!(read_file(&written).unwrap(), Kept::File("{}".into()));
+        fs::remove_file(written).unwrap();
         for text in ["{}", "{\"mtu\": 1}", ""] {
             dir.write(&c1, text.as_bytes()).unwrap();
             assert_eq!(dir.read(&c1).unwrap(), Kept::File(text.into()));
