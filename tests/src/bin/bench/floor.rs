@@ -1,7 +1,6 @@
 //! The floor: what an ADD takes that does nothing but what the kernel has to be asked for, and what
 //! programs take that do nothing at all.
 
-use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use tenon_tests::floor::{Attachment, attach};
 use crate::attach::{SPARE, UNTIMED, attached};
 use crate::case::{BRIDGE, Case};
 use crate::pairs::{OURS, Pairs};
+use crate::placed::place;
 use crate::run::{Call, Took};
 use crate::sitting::{Figures, Sitting, WARM_UP};
 
@@ -59,7 +59,7 @@ impl Programs {
         let built = std::env::current_exe().context("find this program")?;
         let copy = |name: &str| {
             let copy = directory.join(name);
-            fs::copy(built.with_file_name(name), &copy).with_context(|| format!("copy {name}"))?;
+            place(&built.with_file_name(name), &copy)?;
             Ok::<_, anyhow::Error>(copy)
         };
         let in_c = [
@@ -102,7 +102,7 @@ fn compile_empty(compiler: &str, directory: &Path) -> Option<PathBuf> {
     running.stdin.take()?.write_all(source).ok()?;
     let succeeded = running.wait().ok()?.success();
     // A copy like the others: a linker's output has its pages in smaller pieces.
-    (succeeded && fs::copy(&linked, &copy).is_ok()).then_some(copy)
+    (succeeded && place(&linked, &copy).is_ok()).then_some(copy)
 }
 
 /// By turns, so that all meet the same machine.

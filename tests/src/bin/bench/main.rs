@@ -11,6 +11,7 @@ mod leases;
 mod machine;
 mod orphans;
 mod pairs;
+mod placed;
 mod plots;
 mod ports;
 mod publish;
@@ -228,7 +229,7 @@ fn copied(suite: &Suite, scratch: &Path) -> Result<Suite> {
         let file = file?;
         let copy = directory.join(file.file_name());
         if file.path().is_file() {
-            fs::copy(file.path(), &copy).with_context(|| format!("make {}", copy.display()))?;
+            placed::place(&file.path(), &copy)?;
         }
     }
     leases::written(&directory)?;
