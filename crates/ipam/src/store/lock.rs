@@ -1,5 +1,6 @@
 //! flock(2) with a deadline, and who is in the way.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -122,7 +123,9 @@ impl Identity {
 
 fn holders(identity: &Identity) -> Vec<Holder> {
     let table = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let named = parse_holders(&table, identity).map(|pid| {
+    // A list that changes while it is read has some twice.
+    let pids: BTreeSet<u32> = parse_holders(&table, identity).collect();
+    let named = pids.into_iter().map(|pid| {
         let path: PathBuf = ["/proc", &pid.to_string(), "comm"].iter().collect();
         let command = fs::read_to_string(path).unwrap_or_default();
         let command = command.trim_end().to_owned();
