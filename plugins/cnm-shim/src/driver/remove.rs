@@ -1,5 +1,7 @@
 //! DEL, GC and STATUS.
 
+use std::time::Instant;
+
 use cni_cnm::NetworkId;
 use cni_cnm::controller::Controller;
 use cni_cnm::store::StoreError;
@@ -22,6 +24,8 @@ pub(crate) fn remove(request: &DelRequest, settings: &Settings) -> Result<(), Cn
         network: NetworkId::derive(&settings.network),
     };
     removal.run()?;
+    // One that nobody holds is what a killed ADD left; whoever holds it removes it.
+    let _held = sweep_lock(&settings.data_dir, Instant::now());
     // The address goes back last, when nothing answers to it any more.
     delegate(&request.request, Command::Del)
 }
