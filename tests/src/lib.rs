@@ -25,6 +25,7 @@ pub mod earlier;
 pub mod engine;
 #[cfg(target_arch = "x86_64")]
 pub mod faults;
+pub mod filter_sockets;
 pub mod firewalld;
 pub mod fleet;
 pub mod floor;

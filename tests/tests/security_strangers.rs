@@ -7,12 +7,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use cni_testkit::{Fakes, Snapshot, Suite, wait_for};
+use serde_json::json;
+use tenon_tests::filter_sockets;
 use tenon_tests::machine::Machine;
 use tenon_tests::network::Network;
 use tenon_tests::stranger::{Occupation, UID, abstract_names, hold_lock};
 
 /// Where DELs find each other.
 const DEL: &str = "tenon bridge DEL";
+
+/// Where who closes sockets of the packet filter for others is met.
+const KEEPER: &str = "tenon nf_tables";
 
 /// What a command that nothing holds up takes at most, on a busy machine.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -27,6 +32,24 @@ fn nobody_keeps_a_del_waiting_by_taking_its_name() {
         assert!(del.elapsed < PROMPT, "{occupation:?}: {del}");
         del.expect_silent_ok();
         assert_eq!(machine.c1.link_names(), ["lo"], "{occupation:?}");
+        drop(held);
+    }
+}
+
+/// Where sockets are handed over to who keeps them: not to anybody.
+#[test]
+fn nobody_gets_a_socket_of_the_packet_filter_by_taking_its_keepers_name() {
+    for occupation in Occupation::ALL {
+        let machine = Machine::new();
+        let conf = machine.conf().with(json!({"ipMasq": true}));
+        let held = occupation.take(KEEPER);
+        let add = machine.add(&conf).run();
+        assert!(add.elapsed < PROMPT, "{occupation:?}: {add}");
+        add.expect_ok();
+        let del = machine.add(&conf).command("DEL").run();
+        assert!(del.elapsed < PROMPT, "{occupation:?}: {del}");
+        del.expect_silent_ok();
+        wait_for("the sockets' end", PROMPT, || filter_sockets::count() == 0);
         drop(held);
     }
 }

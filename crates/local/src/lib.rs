@@ -1,4 +1,7 @@
-//! Where a process is, and who else of ours is there: what needs neither netlink nor files.
+//! Where a process is, who else of ours is there, and what is left to those that live on: what needs
+//! neither netlink nor files.
 
+pub mod detach;
+pub mod keeper;
 pub mod meeting;
 pub mod netns;

@@ -76,7 +76,7 @@ pub fn is_ours(stream: &UnixStream) -> bool {
 }
 
 /// Connects without waiting: connect(2) to who has enough callers and answers none blocks for ever.
-fn call(name: &str) -> io::Result<UnixStream> {
+pub(crate) fn call(name: &str) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     connect(

@@ -12,7 +12,6 @@
 pub mod arena;
 mod deadline;
 mod delegate;
-pub mod detach;
 pub mod exec;
 pub mod linked;
 mod remark;

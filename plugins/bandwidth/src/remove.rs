@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use cni_local::detach::detach;
 use cni_netlink::{
     Change, Departures, Filter, Hook, Link, LinkId, NetNs, NetlinkError, Psched, Socket,
     delete_filter, delete_ingress, delete_link, delete_tbf,
 };
-use cni_plugin::detach::detach;
 use cni_plugin::{Deadline, DelRequest};
 use cni_types::{Attachment, CniError, FastPaths, IfName};
 

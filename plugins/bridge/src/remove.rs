@@ -5,9 +5,8 @@ mod commit;
 mod ends;
 mod quick;
 
-use cni_firewall::Nft;
 use cni_netlink::{LinkId, NetlinkError, Socket, delete_link};
-use cni_plugin::{DelRequest, detach};
+use cni_plugin::DelRequest;
 use cni_types::{CniError, CniResult, Command, FastPaths, IpCidr};
 
 use self::ends::{ContainerEnd, HostEnds};
@@ -34,7 +33,8 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     let mut rules = || {
         let known = (!addresses.is_empty()).then_some(addresses.as_slice());
         nft = filter::remove_all(&request.attachment, known, &mut errors);
-        leave_closing(&mut nft, fast);
+        // Where nobody else closes it, that waits together with the link.
+        nft.take_if(|nft| fast != FastPaths::Never && nft.leave_closing());
     };
     match &hosts {
         Some(HostEnds { host, links }) if fast != FastPaths::Never => match links.as_slice() {
@@ -70,20 +70,6 @@ fn delete_unless_gone(socket: &Socket, link: &LinkId) -> Result<(), NetlinkError
         return Ok(());
     }
     ignore_gone(socket.request(&delete_link(link)))
-}
-
-/// Closing the packet filter's socket waits for the kernel to dispose of the rules, as deleting a
-/// link does for the link. It is left to a process that nobody waits for; where there can be none, it
-/// is kept open until the link is deleted, and waits for both at once.
-fn leave_closing(nft: &mut Option<Nft>, fast: FastPaths) {
-    let Some(open) = nft.as_mut().filter(|nft| nft.has_changed()) else {
-        return;
-    };
-    if fast != FastPaths::Never {
-        let mut sockets = open.sockets();
-        let left = detach::leave(&mut sockets, || open.linger(detach::wait_for_grace_period));
-        *nft = nft.take().filter(|_open| left.is_err());
-    }
 }
 
 /// The addresses that the container had, as far as anybody knows.

@@ -2,7 +2,7 @@
 
 use cni_firewall::Nft;
 use cni_firewall::forward::{self, Held};
-use cni_plugin::{DelRequest, detach};
+use cni_plugin::DelRequest;
 use cni_types::{CniError, FastPaths, Json};
 
 use crate::config::{Choice, addresses, firewalld_of};
@@ -20,11 +20,9 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
     let mut errors = remove_sources(&request.request.config, &held);
     let removed = forward::remove(&mut nft, attachment, &held);
     errors.extend(removed.err().map(CniError::from));
-    if nft.has_changed() && request.request.env.fast_paths != FastPaths::Never {
+    if request.request.env.fast_paths != FastPaths::Never {
         // Where there can be no other process, as with firewalld's threads, this one waits.
-        let _waits_itself = detach::leave(&mut nft.sockets(), || {
-            nft.linger(detach::wait_for_grace_period);
-        });
+        nft.leave_closing();
     }
     CniError::collect(errors)
 }

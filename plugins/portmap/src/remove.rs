@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use cni_firewall::iptables::hostports;
 use cni_firewall::{Nft, portmap, reference};
 use cni_netlink::Socket;
-use cni_plugin::{DelRequest, detach};
+use cni_plugin::DelRequest;
 use cni_types::{CniError, FastPaths, IfName, IpCidr, Json};
 
 use crate::loopback;
@@ -32,11 +32,8 @@ pub(crate) fn remove(request: &DelRequest) -> Result<(), CniError> {
         hostports::remove(&mut nft, attachment, &addresses).map_err(CniError::from),
         reference::remove_ports(&mut nft, attachment, &addresses).map_err(CniError::from),
     ];
-    if nft.has_changed() && request.request.env.fast_paths != FastPaths::Never {
-        // Where there can be no other process, this one waits.
-        let _waits_itself = detach::leave(&mut nft.sockets(), || {
-            nft.linger(detach::wait_for_grace_period);
-        });
+    if request.request.env.fast_paths != FastPaths::Never {
+        nft.leave_closing();
     }
     CniError::collect(outcomes.into_iter().filter_map(Result::err))
 }

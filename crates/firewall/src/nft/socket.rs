@@ -3,6 +3,8 @@
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
+use cni_local::detach;
+use cni_local::keeper::{Keeper, hand_over};
 use nix::errno::Errno;
 
 use super::change::Transaction;
@@ -12,8 +14,12 @@ use crate::nfnetlink::{Channel, Frames, LARGEST_PIECE, Limit, Outbox, Reply};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many grace periods without a change make a ruleset one that is at rest.
 const QUIET_PERIODS: u32 = 3;
-/// How long a ruleset that does not come to rest is waited for.
+/// How long a ruleset that does not come to rest is waited for, with one's own sockets alone.
 const LINGERING: Duration = Duration::from_millis(500);
+/// The same for who keeps those of others as well.
+const KEEPING: Duration = Duration::from_secs(5);
+/// Where who keeps sockets of the packet filter is met.
+const KEEPER: &str = "tenon nf_tables";
 
 /// Speaks `nf_tables` in the network namespace it was opened in, for ever.
 ///
@@ -21,7 +27,8 @@ const LINGERING: Duration = Duration::from_millis(500);
 /// waits for an RCU grace period (16 ms and more) when a socket of netfilter's is closed
 /// (`nft_rcv_nl_event` of `nf_tables_api.c` flushes the queue of what is to be freed), and the end
 /// of a process closes its sockets. What was deleted is gone all the same. A program that must not
-/// wait leaves that to a process that nobody waits for, which keeps its copy: [`linger`](Self::linger).
+/// wait leaves that to a process that nobody waits for: [`leave_closing`](Self::leave_closing) makes one where
+/// there is none, and dropping it hands the sockets to one that is there.
 #[derive(Debug)]
 pub struct Nft {
     pub(super) main: Channel,
@@ -33,6 +40,8 @@ pub struct Nft {
     pub(super) next: u32,
     patience: Duration,
     has_changed: bool,
+    /// Somebody else closes the sockets.
+    is_left: bool,
     /// Answers in the kernel's place.
     #[cfg(test)]
     pub(super) fake: Option<super::fake::Fake>,
@@ -55,6 +64,7 @@ impl Nft {
                 next: 1,
                 patience: PATIENCE,
                 has_changed: false,
+                is_left: false,
                 #[cfg(test)]
                 fake: None,
             })
@@ -82,6 +92,7 @@ impl Nft {
             next: 1,
             patience: PATIENCE,
             has_changed: false,
+            is_left: false,
             fake: None,
         }
     }
@@ -89,37 +100,46 @@ impl Nft {
     /// A ruleset in memory.
     #[cfg(test)]
     pub(crate) fn faked(fake: &super::fake::Fake) -> Self {
-        Self {
-            fake: Some(fake.clone()),
-            ..Self::absent()
-        }
+        let mut nft = Self::absent();
+        nft.fake = Some(fake.clone());
+        nft
     }
 
-    /// Whether it has changed the ruleset, so that closing it soon takes long.
-    #[must_use]
-    pub fn has_changed(&self) -> bool {
-        self.has_changed
-    }
-
-    /// The sockets that closing it closes: what a process that is to [`linger`](Self::linger) keeps.
-    #[must_use]
-    pub fn sockets(&self) -> Vec<RawFd> {
+    /// The sockets that have spoken: closing those can take long.
+    fn sockets(&self) -> Vec<RawFd> {
         let broken_off = self.glance.iter().chain(&self.spent);
         let all = std::iter::once(&self.main).chain(broken_off);
         let open = all.filter_map(Channel::descriptor);
         open.map(|socket| socket.as_raw_fd()).collect()
     }
 
+    /// Leaves the closing to another process where this one has changed the ruleset: to the one that keeps
+    /// such sockets, or to a new one that does from now on. `false` where nobody does, and closing may wait.
+    pub fn leave_closing(&mut self) -> bool {
+        if !self.has_changed {
+            return false;
+        }
+        let mut sockets = self.sockets();
+        self.is_left = hand_over(KEEPER, &sockets) || {
+            let mut keeper = Keeper::begin(KEEPER);
+            sockets.extend(keeper.as_ref().map(Keeper::descriptor));
+            detach::leave(&mut sockets, || self.linger(keeper.as_mut())).is_ok()
+        };
+        self.is_left
+    }
+
     /// Waits until closing costs nothing: until nobody has changed the ruleset for some grace periods,
-    /// but no longer than half a second. Closing earlier would wait all the same, with the lock held
-    /// that others' transactions need; and while that is held, all is quiet for a grace period.
-    ///
-    /// For a process that nobody waits for; this one must not use the value any more.
-    pub fn linger(&mut self, wait_for_grace_period: impl Fn() -> bool) {
-        let limit = Limit::within(LINGERING);
+    /// but not for ever. Closing earlier would wait all the same, with the lock held that others'
+    /// transactions need; and while that is held, all is quiet for a grace period.
+    fn linger(&mut self, mut keeper: Option<&mut Keeper>) {
+        let patience = keeper.as_ref().map_or(LINGERING, |_keeper| KEEPING);
+        let limit = Limit::within(patience);
         let mut seen = None;
         let mut quiet = 0;
         while quiet < QUIET_PERIODS && limit.retry().is_ok() {
+            if let Some(keeper) = &mut keeper {
+                keeper.take();
+            }
             let Ok(generation) = self.read_generation() else {
                 return;
             };
@@ -129,7 +149,7 @@ impl Nft {
                 0
             };
             seen = Some(generation);
-            if !wait_for_grace_period() {
+            if !detach::wait_for_grace_period() {
                 return;
             }
         }
@@ -216,6 +236,16 @@ impl Nft {
             }
         }
         replies.refused.unwrap_or(overrun)
+    }
+}
+
+/// Closing may wait for what others have deleted, too.
+impl Drop for Nft {
+    fn drop(&mut self) {
+        let sockets = self.sockets();
+        if !self.is_left && !sockets.is_empty() {
+            let _closed_here_otherwise = hand_over(KEEPER, &sockets);
+        }
     }
 }
 

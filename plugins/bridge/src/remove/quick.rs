@@ -8,9 +8,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use cni_local::detach::{Detached, detach};
 use cni_netlink::{Change, Departures, LinkId, Socket, delete_group, delete_link, set_group};
 use cni_plugin::Deadline;
-use cni_plugin::detach::{Detached, detach};
 use cni_types::FastPaths;
 
 use super::commit::{Leader, Part, take_part};

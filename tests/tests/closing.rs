@@ -1,0 +1,88 @@
+//! The packet filter's sockets, which take long to close where anything has been deleted: one process keeps
+//! them until that is over, and nobody else waits.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test functions fail by panicking"
+)]
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
+
+use cni_testkit::{Suite, World, conf, wait_for};
+use serde_json::{Value, json};
+use tenon_tests::conflist::Attachment;
+use tenon_tests::filter_sockets;
+
+/// Where the one that keeps them is met.
+const KEEPER: &str = "tenon nf_tables";
+
+/// How long one may take to end, on a busy machine.
+const END: Duration = Duration::from_secs(60);
+
+fn name() -> SocketAddr {
+    SocketAddr::from_abstract_name(KEEPER).unwrap()
+}
+
+fn list(world: &World) -> Value {
+    let bridge = conf::bridge("1.1.0")
+        .ipam(conf::host_local(world, &["10.86.0.0/16"]))
+        .with(json!({"ipMasq": true}));
+    let portmap = json!({"backend": "nftables", "capabilities": {"portMappings": true}});
+    let firewall = json!({"backend": "nftables"});
+    let mut list = conf::list(
+        "1.1.0",
+        &[
+            bridge,
+            conf::plugin("1.1.0", "portmap").with(portmap),
+            conf::plugin("1.1.0", "firewall").with(firewall),
+        ],
+    );
+    list["name"] = json!("pods");
+    list
+}
+
+fn published(attachment: Attachment<'_>, port: u16) -> Attachment<'_> {
+    let mapping = json!({"hostPort": port, "containerPort": 80, "protocol": "tcp"});
+    attachment.capabilities(json!({"portMappings": [mapping]}))
+}
+
+/// What is handed over stays open even before the keeper has looked.
+#[test]
+fn whoever_has_spoken_to_the_packet_filter_hands_over_its_socket() {
+    let (world, suite) = (World::new(), Suite::ours());
+    let (list, c1) = (list(&world), world.container("c1"));
+    let pod = published(Attachment::new(&suite, &list, "c1", &c1), 8080);
+    let keeper = UnixListener::bind_addr(&name()).unwrap();
+    let mut kept = 0;
+    let mut more_than_before = |what: &str| {
+        let now = filter_sockets::count();
+        assert!(now >= kept + 3, "{what}: {now} sockets after {kept}");
+        kept = now;
+    };
+    let result = pod.add();
+    more_than_before("ADD");
+    pod.check(&result);
+    more_than_before("CHECK");
+    pod.del(&result);
+    more_than_before("DEL");
+    drop(keeper);
+    wait_for("their end", END, || filter_sockets::count() == 0);
+}
+
+#[test]
+fn a_del_keeps_the_sockets_of_others_and_ends_when_all_is_quiet() {
+    let (world, suite) = (World::new(), Suite::ours());
+    let (list, c1) = (list(&world), world.container("c1"));
+    let pod = published(Attachment::new(&suite, &list, "c1", &c1), 8080);
+    // It may have ended before anybody calls.
+    let is_met = || {
+        let result = pod.add();
+        pod.del(&result);
+        UnixStream::connect_addr(&name()).is_ok()
+    };
+    assert!((0..50).any(|_time| is_met()), "nobody keeps any");
+    wait_for("its end", END, || UnixListener::bind_addr(&name()).is_ok());
+    wait_for("their end", END, || filter_sockets::count() == 0);
+}
