@@ -22,7 +22,7 @@ pub(super) fn check(host: &Host, state: &State, endpoint: &Endpoint) -> Result<(
         Some((link, _other)) => check_port(&made, link, bridge.as_ref(), &mut problems),
     }
     check_forwarding(&made, &mut problems)?;
-    match state.endpoint(endpoint) {
+    match state.endpoint(endpoint)? {
         None => problems.push("nothing is remembered of it".to_owned()),
         Some(record) => {
             let hairpin = end.as_ref().is_some_and(|(link, _other)| is_hairpin(link));

@@ -67,7 +67,7 @@ pub(super) fn create(
     let endpoint = Endpoint::new(&request.network_id, &request.endpoint_id)?;
     let mut made = Made::get(state, &endpoint.network)?;
     let given = Given::parse(&request.interface)?;
-    if state.endpoint(&endpoint).is_some() {
+    if state.endpoint(&endpoint)?.is_some() {
         if find_host_end(host, state, &endpoint)?.is_some() {
             return Err(exists(&endpoint).into());
         }
@@ -215,7 +215,8 @@ pub(super) fn find_host_end(
     state: &State,
     endpoint: &Endpoint,
 ) -> Result<Option<(Link, IfName)>, CniError> {
-    let remembered = state.endpoint(endpoint);
+    // What cannot be read is derived, like what was never written.
+    let remembered = state.endpoint(endpoint).unwrap_or_default();
     let remembered = remembered.map(|record| Ok((record.host, record.container)));
     let derived = (0..NAMES).map(|attempt| endpoint.interfaces(attempt));
     for names in remembered.into_iter().chain(derived) {
@@ -236,7 +237,10 @@ pub(super) fn find_host_end(
 /// Removes an endpoint, as much of it as there is.
 pub(super) fn remove(host: &Host, state: &State, endpoint: &Endpoint) -> Result<(), CniError> {
     let mut errors = Vec::new();
-    let record = state.endpoint(endpoint);
+    let record = state.endpoint(endpoint).unwrap_or_else(|error| {
+        errors.push(error.into());
+        None
+    });
     // Closing the packet filter's socket waits for the kernel to dispose of the rules, as deleting
     // a link does for the link: kept open until then, it waits for both at once.
     let filter = filter::remove_all(host, state, (endpoint, record.as_ref()), &mut errors);

@@ -24,7 +24,7 @@ pub(super) fn publish(
 ) -> Result<(), CniError> {
     let made = Made::get(state, &endpoint.network)?;
     let missing = || BridgeError::NoEndpoint(endpoint.as_str().to_owned());
-    let mut record = state.endpoint(endpoint).ok_or_else(missing)?;
+    let mut record = state.endpoint(endpoint)?.ok_or_else(missing)?;
     let wanted = bindings
         .iter()
         .map(|binding| Wanted::of(&made.config, binding));
@@ -165,7 +165,7 @@ impl Publisher<'_> {
 
 /// Withdraws all that is published for an endpoint.
 pub(super) fn withdraw(host: &Host, state: &State, endpoint: &Endpoint) -> Result<(), CniError> {
-    let record = state.endpoint(endpoint);
+    let record = state.endpoint(endpoint)?;
     if !may_publish(record.as_ref()) {
         return Ok(());
     }

@@ -153,7 +153,7 @@ impl Host {
             let Some((link, _other)) = end.filter(|(link, _other)| link.master.is_none()) else {
                 continue;
             };
-            let record = state.endpoint(&endpoint);
+            let record = state.endpoint(&endpoint)?;
             let hairpin = record.is_some_and(|record| !record.ports.is_empty());
             let (port, isolated) = (link.id(), !made.config.icc);
             let mut changes = vec![set_master(&port, Some(bridge.index))];

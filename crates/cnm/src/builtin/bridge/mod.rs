@@ -156,7 +156,7 @@ impl BridgeDriver {
 
     fn describe(&self, request: &EndpointRequest) -> Result<Options, CniError> {
         let endpoint = Endpoint::new(&request.network_id, &request.endpoint_id)?;
-        let Some(record) = self.state.endpoint(&endpoint) else {
+        let Some(record) = self.state.endpoint(&endpoint)? else {
             return Ok(Options::new());
         };
         let mut told = Options::from([(

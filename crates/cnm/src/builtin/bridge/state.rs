@@ -112,8 +112,14 @@ impl State {
     }
 
     /// `None` also if the file cannot be made sense of: then it is one that a power loss left.
-    pub(super) fn endpoint(&self, endpoint: &Endpoint) -> Option<EndpointRecord> {
-        file::read(&self.endpoint_path(endpoint)).ok().flatten()
+    pub(super) fn endpoint(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Option<EndpointRecord>, StoreError> {
+        match file::read(&self.endpoint_path(endpoint)) {
+            Err(StoreError::Broken { .. }) => Ok(None),
+            read => read,
+        }
     }
 
     pub(super) fn write_endpoint(
@@ -175,11 +181,11 @@ mod tests {
         state.write_network(&network, &record).unwrap();
         state.write_endpoint(&endpoint, &of_endpoint).unwrap();
         assert_eq!(state.network(&network).unwrap(), Some(record));
-        assert_eq!(state.endpoint(&endpoint), Some(of_endpoint));
+        assert_eq!(state.endpoint(&endpoint).unwrap(), Some(of_endpoint));
         assert_eq!(state.networks().unwrap(), ["n1"]);
         assert_eq!(state.endpoints(&network).unwrap(), ["e1"]);
         fs::write(state.endpoint_path(&endpoint), "").unwrap();
-        assert_eq!(state.endpoint(&endpoint), None);
+        assert_eq!(state.endpoint(&endpoint).unwrap(), None);
         for _twice in 0..2 {
             state.remove_endpoint(&endpoint).unwrap();
             state.remove_network(&network).unwrap();
