@@ -722,7 +722,9 @@ fn an_add_starts_one_process_for_each_family_at_most_and_asks_no_bus() {
             .lines()
             .filter(|line| line.contains("execve(") && line.ends_with("= 0"));
         assert_eq!(started.count(), processes, "{text}");
-        assert!(!text.contains("AF_UNIX"), "{text}");
+        // Not counting where plugins meet each other.
+        let calls = |line: &&str| line.contains("AF_UNIX") && !line.contains("@\"tenon ");
+        assert_eq!(text.lines().find(calls), None, "{text}");
         let del = chain.firewall().edited(|conf| conf.prev_result(&added));
         del.call_for("DEL", "c1", &c1)
             .through(&words)

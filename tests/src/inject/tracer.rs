@@ -334,10 +334,8 @@ impl<'a> Tracer<'a> {
             return; // the execve(2) with which it began
         };
         match call.number {
-            libc::SYS_socket => self.sockets.opened(pid, &call.arguments, value),
-            libc::SYS_close => self.sockets.closed(pid, call.arguments[0]),
             libc::SYS_recvfrom if value > 0 => self.received(pid, &call, length_of(value)),
-            _ => {}
+            number => self.sockets.follow(pid, number, &call.arguments, value),
         }
         match call.outcome {
             Intended::Its | Intended::Interrupted => {}
