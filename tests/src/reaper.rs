@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use cni_testkit::Suite;
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 /// How long such a process may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -52,4 +54,25 @@ fn wait(is_well: impl Fn(&WaitStatus) -> bool) -> usize {
         }
         assert!(start.elapsed() < LIMIT, "a process stays");
     }
+}
+
+/// A process of the suite's that leads a session, in this thread's network namespace.
+///
+/// # Panics
+/// Without `/proc`.
+pub fn left_behind(suite: &Suite) -> Option<Pid> {
+    let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let ids = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|id: &i32| {
+            let of = |what: &str| std::fs::read_link(format!("/proc/{id}/{what}")).ok();
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            let session = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.split(' ').nth(3)?.parse().ok());
+            session == Some(*id)
+                && of("exe").is_some_and(|exe| exe.parent() == Some(suite.bin_dir()))
+                && of("ns/net").as_ref() == Some(&own)
+        })
+        .map(Pid::from_raw)
 }

@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde_json::{Value, json};
 use tenon_tests::at_once::run_at_once;
 use tenon_tests::network::{Attached, Network};
+use tenon_tests::reaper;
 
 const VERSION: &str = "1.0.0";
 const SUBNET: &str = "10.86.0.0/16";
@@ -357,7 +358,7 @@ fn a_killed_child_is_no_failure() {
             let call = del(&attached, MODES[usize::from(round % 2 == 0)]);
             let run = scope.spawn(move || call.run());
             while !run.is_finished() {
-                if let Some(child) = detached_child(&suite) {
+                if let Some(child) = reaper::left_behind(&suite) {
                     let moment = Instant::now() + Duration::from_micros(round * 50);
                     while Instant::now() < moment {
                         std::hint::spin_loop();
@@ -374,25 +375,6 @@ fn a_killed_child_is_no_failure() {
     }
     assert!(killed > 0, "no child was met");
     assert_nothing_left(&world, &["c1"]);
-}
-
-/// A plugin of the suite that leads a session, in this thread's namespace.
-fn detached_child(suite: &Suite) -> Option<nix::unistd::Pid> {
-    let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-    let plugin = suite.bin_dir().join("bridge");
-    let ids = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .find(|id: &i32| {
-            let of = |what: &str| std::fs::read_link(format!("/proc/{id}/{what}")).ok();
-            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-            let session = stat
-                .rsplit_once(") ")
-                .and_then(|(_, rest)| rest.split(' ').nth(3)?.parse().ok());
-            session == Some(*id)
-                && of("exe").as_ref() == Some(&plugin)
-                && of("ns/net").as_ref() == Some(&own)
-        })
-        .map(nix::unistd::Pid::from_raw)
 }
 
 /// What a leader may do to those who follow it.

@@ -5,8 +5,8 @@
 //! whoever sends it, and a process does not end before its threads. So a child sends it.
 //!
 //! The child is in a session of its own, so that who ends the plugin's process group does not end
-//! it, and keeps no descriptor but those that it was given, so that the plugin's pipes close with the
-//! plugin. It tells nothing: whoever started it looks at what has become of the work, and does itself
+//! it, works in the root directory, and keeps no descriptor but those that it was given, so that the
+//! plugin's pipes close with the plugin. It tells nothing: whoever started it looks at what has become of the work, and does itself
 //! what is not done. It ends without running any of the parent's destructors. The parent usually ends
 //! first, and the child goes to the nearest reaper, like every daemon.
 
@@ -22,7 +22,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 /// The first descriptor behind stdin, stdout and stderr.
 const FIRST_OTHER: RawFd = 3;
@@ -95,6 +95,8 @@ fn fork() -> io::Result<ForkResult> {
 fn serve(keep: &mut [RawFd], work: impl FnOnce()) -> ! {
     let _panicked = catch_unwind(AssertUnwindSafe(|| {
         let _own_session = setsid();
+        // Nobody is to wait for it with a file system that is to be unmounted.
+        let _stays_there_otherwise = chdir("/");
         if let_go(keep).is_ok() {
             work();
         }
