@@ -44,8 +44,8 @@ fn list(world: &World) -> Value {
     list
 }
 
-fn published(attachment: Attachment<'_>, port: u16) -> Attachment<'_> {
-    let mapping = json!({"hostPort": port, "containerPort": 80, "protocol": "tcp"});
+fn published(attachment: Attachment<'_>) -> Attachment<'_> {
+    let mapping = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"});
     attachment.capabilities(json!({"portMappings": [mapping]}))
 }
 
@@ -54,7 +54,7 @@ fn published(attachment: Attachment<'_>, port: u16) -> Attachment<'_> {
 fn whoever_has_spoken_to_the_packet_filter_hands_over_its_socket() {
     let (world, suite) = (World::new(), Suite::ours());
     let (list, c1) = (list(&world), world.container("c1"));
-    let pod = published(Attachment::new(&suite, &list, "c1", &c1), 8080);
+    let pod = published(Attachment::new(&suite, &list, "c1", &c1));
     let keeper = UnixListener::bind_addr(&name()).unwrap();
     let mut kept = 0;
     let mut more_than_before = |what: &str| {
@@ -76,7 +76,7 @@ fn whoever_has_spoken_to_the_packet_filter_hands_over_its_socket() {
 fn a_del_keeps_the_sockets_of_others_and_ends_when_all_is_quiet() {
     let (world, suite) = (World::new(), Suite::ours());
     let (list, c1) = (list(&world), world.container("c1"));
-    let pod = published(Attachment::new(&suite, &list, "c1", &c1), 8080);
+    let pod = published(Attachment::new(&suite, &list, "c1", &c1));
     // It may have ended before anybody looks.
     let is_met = || {
         let result = pod.add();

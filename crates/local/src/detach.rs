@@ -6,9 +6,10 @@
 //!
 //! The child is in a session of its own, so that who ends the plugin's process group does not end
 //! it, works in the root directory, and keeps no descriptor but those that it was given, so that the
-//! plugin's pipes close with the plugin. It tells nothing: whoever started it looks at what has become of the work, and does itself
-//! what is not done. It ends without running any of the parent's destructors. The parent usually ends
-//! first, and the child goes to the nearest reaper, like every daemon.
+//! plugin's pipes close with the plugin. It tells nothing: whoever started it looks at what has become
+//! of the work, and does itself what is not done. It ends without running any of the parent's
+//! destructors. The parent usually ends first, and the child goes to the nearest reaper, like every
+//! daemon.
 
 mod process;
 

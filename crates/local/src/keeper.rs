@@ -10,13 +10,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use crate::meeting::{bind, call, is_ours};
+use crate::meeting::{bind, call, callers, is_ours};
 
 /// How many descriptors are handed over at once.
 const AT_ONCE: usize = 16;
-
-/// How many callers are heard each time, so that none can keep the keeper by calling again and again.
-const CALLERS: usize = 1024;
 
 /// Who takes descriptors at a name.
 #[derive(Debug)]
@@ -45,9 +42,8 @@ impl Keeper {
 
     /// Takes what has been handed over by now, and keeps it until it is dropped.
     pub fn take(&mut self) {
-        let callers = std::iter::from_fn(|| self.listener.accept().ok()).take(CALLERS);
-        let ours = callers.map(|(stream, _)| stream).filter(is_ours);
-        self.kept.extend(ours.flat_map(|stream| receive(&stream)));
+        let given = callers(&self.listener).flat_map(|stream| receive(&stream));
+        self.kept.extend(given);
     }
 }
 

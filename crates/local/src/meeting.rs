@@ -22,6 +22,9 @@ const LONGEST_WAIT: Duration = Duration::from_millis(4);
 /// How often a name is tried: some 50 ms, which is all that a stranger gains who never listens.
 const TRIES: u32 = 24;
 
+/// How many callers are heard at a time, so that nobody keeps who listens by calling again and again.
+const CALLERS: usize = 1024;
+
 /// Who is at a name.
 #[derive(Debug)]
 pub enum Meeting {
@@ -57,8 +60,7 @@ pub fn meet(name: &str) -> Meeting {
     reason = "there is no event to wait for: nobody is told of another's listen(2)"
 )]
 fn wait(time: u32) {
-    let wait = FIRST_WAIT.saturating_mul(1 << time.min(31));
-    std::thread::sleep(wait.min(LONGEST_WAIT));
+    std::thread::sleep(LONGEST_WAIT.min(FIRST_WAIT * (1 << time)));
 }
 
 /// Takes a name.
@@ -71,8 +73,16 @@ pub fn bind(name: &str) -> io::Result<UnixListener> {
 
 /// Whether the other side is of the same user.
 #[must_use]
-pub fn is_ours(stream: &UnixStream) -> bool {
+pub(crate) fn is_ours(stream: &UnixStream) -> bool {
     getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw())
+}
+
+/// Those of the same user who have called by now. The listener must not block.
+pub fn callers(listener: &UnixListener) -> impl Iterator<Item = UnixStream> {
+    std::iter::from_fn(|| listener.accept().ok())
+        .take(CALLERS)
+        .map(|(stream, _)| stream)
+        .filter(is_ours)
 }
 
 /// Connects without waiting: connect(2) to who has enough callers and answers none blocks for ever.

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use cni_local::meeting::{Meeting, bind, is_ours, meet};
+use cni_local::meeting::{Meeting, bind, callers, meet};
 use cni_netlink::random_bytes;
 use cni_plugin::Deadline;
 
@@ -23,10 +23,6 @@ const GATHERING: Duration = Duration::from_millis(200);
 /// How often a leader looks for followers: those of the first time take a while to follow, in which
 /// others come.
 const GATHERINGS: usize = 3;
-
-/// How many connections a leader looks at each time, so that none can keep it by calling again and
-/// again.
-const CALLERS: usize = 1024;
 
 /// What a DEL is to others.
 pub(super) enum Part {
@@ -80,10 +76,7 @@ impl Leader {
     pub(super) fn gather(&self) -> usize {
         let deadline = Deadline::after(GATHERING);
         for _time in 0..GATHERINGS {
-            let mut new: Vec<UnixStream> = std::iter::from_fn(|| self.listener.accept().ok())
-                .take(CALLERS)
-                .map(|(stream, _)| stream)
-                .filter(is_ours)
+            let mut new: Vec<UnixStream> = callers(&self.listener)
                 .filter(|stream| (&*stream).write_all(&self.group().to_ne_bytes()).is_ok())
                 .collect();
             if new.is_empty() {
