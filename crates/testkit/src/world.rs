@@ -145,10 +145,15 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Best effort: threads that still share this one's file system keep it in, which only
-        // keeps the world alive until the process ends.
-        let _ = enter(&self.outside.mounts, CloneFlags::CLONE_NEWNS);
-        let _ = enter(&self.outside.net, CloneFlags::CLONE_NEWNET);
+        // setns(2) moves no thread into a mount namespace that shares its root with another, and one
+        // that was joined lets go of it only after who waited for it was woken (kernel/exit.c, do_exit:
+        // exit_mm before exit_fs). Worlds would lie in worlds then, until overlays lie too deep.
+        let left = unshare(CloneFlags::CLONE_FS)
+            .and_then(|()| enter(&self.outside.mounts, CloneFlags::CLONE_NEWNS))
+            .and_then(|()| enter(&self.outside.net, CloneFlags::CLONE_NEWNET));
+        if !std::thread::panicking() {
+            left.expect("leave the world");
+        }
     }
 }
 
@@ -212,6 +217,24 @@ mod tests {
         assert_eq!(fs::read_link("/proc/thread-self/ns/net").unwrap(), before);
         assert!(!Path::new("/var/lib/cni/tenon-test-mark").exists());
         assert!(!file.exists());
+    }
+
+    /// A thread that was joined may hold the file system's root for a moment still: the kernel wakes
+    /// who waits for it before it lets go of that. Here it holds it for long.
+    #[test]
+    fn a_world_is_left_while_a_thread_of_it_goes_on() {
+        let mounts = || fs::read_link("/proc/thread-self/ns/mnt").unwrap();
+        let before = mounts();
+        let world = World::new();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let inside = std::thread::spawn(move || {
+            let _ = ended.recv();
+            Path::new(WORK).exists()
+        });
+        drop(world);
+        assert_eq!(mounts(), before);
+        drop(end);
+        assert!(inside.join().unwrap(), "the thread's world is still there");
     }
 
     #[test]
