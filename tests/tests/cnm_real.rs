@@ -76,7 +76,7 @@ fn containers_meet_through_ovn() {
     assert_eq!(routes(&c1, "default"), Vec::<Value>::new());
     drop(c1);
     attached.del_ok();
-    ovn.assert_empty();
+    ovn.assert_forgotten();
 }
 
 /// OVN's driver refuses what it has done already, in words of its own. Here it has done it all, and the

@@ -93,12 +93,19 @@ impl Ovn {
     /// Panics when there is a switch, a port, or a link in the bridge.
     #[track_caller]
     pub fn assert_empty(&self) {
-        assert_eq!(self.ports(), Vec::<String>::new());
-        assert_eq!(self.switches(), Vec::<String>::new());
+        self.assert_forgotten();
         // On a busy machine Open vSwitch lags behind what the driver has told it.
         wait_for("no link in br-int", Duration::from_secs(10), || {
             self.run("ovs-vsctl", &["list-ports", "br-int"]).is_empty()
         });
+    }
+
+    /// Panics when there is a switch or a port. Links in the bridge stay with the driver where a namespace
+    /// has taken them along: it leaves off when it cannot delete a link that is gone.
+    #[track_caller]
+    pub fn assert_forgotten(&self) {
+        assert_eq!(self.ports(), Vec::<String>::new());
+        assert_eq!(self.switches(), Vec::<String>::new());
     }
 
     fn names(&self, table: &str) -> Vec<String> {
