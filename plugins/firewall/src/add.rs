@@ -21,6 +21,7 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
         addresses: addresses(&result),
         ingress,
         keeper: backend.keeper,
+        fast_paths: request.request.env.fast_paths,
     };
     add_rules(&request.attachment, &forwarding, undo)?;
     if let Some(firewalld) = &backend.firewalld {

@@ -19,6 +19,7 @@ pub(crate) fn check(request: &AttachmentRequest) -> Result<(), CniError> {
         addresses: addresses(&result),
         ingress,
         keeper: backend.keeper,
+        fast_paths: request.request.env.fast_paths,
     };
     let lost = forward::check(&mut Nft::open()?, &request.attachment, &forwarding)?;
     let mut found: Vec<FirewallError> = lost.into_iter().map(FirewallError::Lost).collect();

@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use cni_types::FastPaths;
+
 use super::layout::{Purpose, in_name};
 use super::{Forwarding, Keeper, Lost, Policy, TABLE, doors};
 use crate::error::Cause;
@@ -83,6 +85,7 @@ fn wanted(nft: &mut Nft, forwarding: &Forwarding, family: Family) -> Result<Opti
         admin: admin.0.clone(),
         bridge: ingress.map(|ingress| ingress.bridge.to_string()),
         isolated: ingress.is_some_and(|ingress| ingress.policy == Policy::Isolated),
+        copied: forwarding.fast_paths != FastPaths::Never,
     }))
 }
 

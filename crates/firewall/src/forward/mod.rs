@@ -34,7 +34,7 @@ mod owners;
 
 use std::net::IpAddr;
 
-use cni_types::{Attachment, IfName, NetworkName};
+use cni_types::{Attachment, FastPaths, IfName, NetworkName};
 
 use crate::error::{Cause, FirewallError, Operation};
 use crate::nft::{Family, Nft, Table};
@@ -93,6 +93,9 @@ pub struct Forwarding {
     pub ingress: Option<Ingress>,
     /// Who lets them through.
     pub keeper: Keeper,
+    /// Whether iptables' rules are copied from those of other containers, where there are any,
+    /// instead of its being run.
+    pub fast_paths: FastPaths,
 }
 
 /// Something that ADD made and that is not there any more, or not as it was.

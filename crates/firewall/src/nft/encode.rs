@@ -335,6 +335,7 @@ mod tests {
                 bridge: "cni0".parse().unwrap(),
             }),
             keeper: forward::Keeper::Firewalld,
+            fast_paths: cni_types::FastPaths::Never,
         };
         let layout = forward::layout(&forwarding);
         golden("forward.txt", &dump(&first(forward::TABLE, &layout)));
@@ -410,7 +411,8 @@ mod tests {
                 address: Register::FIRST,
                 port: Register::word(4),
             },
-            Expr::Other("counter".to_owned()),
+            Expr::Other("limit".to_owned()),
+            Expr::Counter,
             Expr::Masquerade,
             Expr::Verdict(Verdict::Accept),
             Expr::Verdict(Verdict::Return),
@@ -428,6 +430,7 @@ mod tests {
             Expr::Ct(Ct::State, Register::FIRST),
             Expr::Match {
                 name: "comment".to_owned(),
+                revision: 0,
                 info: b"why\0".to_vec(),
             },
         ]);

@@ -152,10 +152,14 @@ pub enum Expr {
         /// Where the port is.
         port: Register,
     },
-    /// A match of iptables, which this crate reads and never writes.
+    /// Counts packets and bytes, from zero.
+    Counter,
+    /// A match of iptables, which this crate writes only as it has read it.
     Match {
         /// Its name.
         name: String,
+        /// Which of the structures of that name `info` is.
+        revision: u32,
         /// Its `struct xt_*_info`.
         info: Vec<u8>,
     },

@@ -52,6 +52,7 @@ pub(super) const CT_DESTINATION: u16 = 1;
 pub(super) const CT_KEY: u16 = 2;
 
 pub(super) const MATCH_NAME: u16 = 1;
+pub(super) const MATCH_REVISION: u16 = 2;
 pub(super) const MATCH_INFO: u16 = 3;
 
 pub(super) const FIB_DESTINATION: u16 = 1;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use cni_firewall::Nft;
 use cni_firewall::forward::{self, Forwarding, Ingress, Keeper, Opened, Policy};
-use cni_types::Attachment;
+use cni_types::{Attachment, FastPaths};
 
 use crate::support::{attachment, attempt, feed, in_private_netns, load, ruleset, run};
 
@@ -20,6 +20,7 @@ fn forwarding(keeper: Keeper, policy: Option<Policy>, own: &[&str]) -> Forwardin
             bridge: "cni0".parse().unwrap(),
         }),
         keeper,
+        fast_paths: FastPaths::WherePaying,
     }
 }
 
@@ -307,6 +308,66 @@ fn iptables_gets_the_references_rules_once_and_is_the_same_afterwards() {
             assert_eq!(run("nft", &["-a", "list", "ruleset"]), before);
         }
     });
+}
+
+/// The second container's rules are copied from the first one's, or made by iptables like those: a
+/// listing does not tell which, down to what the kernel executes, and iptables deletes either.
+#[test]
+fn rules_that_are_copied_are_the_rules_that_iptables_makes() {
+    let left_by = |fast_paths| {
+        in_private_netns(|| {
+            dockers();
+            let mut nft = Nft::open().unwrap();
+            for (id, last) in [("c1", "5"), ("c2", "6")] {
+                let own = [format!("10.1.0.{last}"), format!("fd00:1::{last}")];
+                let isolated = Forwarding {
+                    fast_paths,
+                    ..forwarding(
+                        iptables(),
+                        Some(Policy::Isolated),
+                        &own.each_ref().map(String::as_str),
+                    )
+                };
+                assert_eq!(
+                    add(&mut nft, &attachment("net", id, "eth0"), &isolated).len(),
+                    2
+                );
+            }
+            let tables = ["ip", "ip6"].map(|family| {
+                run(
+                    "nft",
+                    &["--debug=netlink", "list", "table", family, "filter"],
+                )
+            });
+            let saved = ["iptables-save", "ip6tables-save"].map(filter);
+            run(
+                "iptables",
+                &["-D", "CNI-FORWARD", "-s", "10.1.0.6", "-j", "ACCEPT"],
+            );
+            run(
+                "iptables",
+                &[
+                    "-D",
+                    "CNI-FORWARD",
+                    "-d",
+                    "10.1.0.6",
+                    "-m",
+                    "conntrack",
+                    "--ctstate",
+                    "RELATED,ESTABLISHED",
+                    "-j",
+                    "ACCEPT",
+                ],
+            );
+            (tables, saved)
+        })
+    };
+    let made = left_by(FastPaths::Never);
+    assert!(
+        made.1[1].contains("-A CNI-FORWARD -s fd00:1::6/128 -j ACCEPT"),
+        "{made:?}"
+    );
+    assert_eq!(left_by(FastPaths::WherePaying), made);
 }
 
 /// The kernel's old tables, which `nf_tables` knows nothing about: those in use need processes.

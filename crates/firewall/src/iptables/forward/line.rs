@@ -184,14 +184,14 @@ impl Parts {
                 Some(loaded) => self.compare(loaded, *relation, bytes),
                 None => self.unknown = true,
             },
-            Expr::Match { name, info } if name == "comment" => {
+            Expr::Match { name, info, .. } if name == "comment" => {
                 self.comment = Some(until_zero(info));
             }
-            Expr::Match { name, info } if name == "conntrack" && is_for_answers(info) => {
+            Expr::Match { name, info, .. } if name == "conntrack" && is_for_answers(info) => {
                 self.answers = true;
             }
             Expr::Verdict(verdict) => self.verdict = Some(verdict.clone()),
-            Expr::Other(name) if name == "counter" => {}
+            Expr::Counter => {}
             _ => self.unknown = true,
         }
     }

@@ -2,13 +2,15 @@
 //! the stages of its ingress policies. By its names and its text, so that either suite can remove
 //! what the other one made.
 //!
-//! ADD is one `iptables-restore --noflush` for each family. What is there already is read from
-//! `nf_tables`, which is where iptables keeps its rules nearly everywhere; only where the kernel's
-//! old tables are in use, `iptables-save` has to tell. Removal needs no process in the first case.
+//! The first ADD is one `iptables-restore --noflush` for each family. What is there already is read
+//! from `nf_tables`, which is where iptables keeps its rules nearly everywhere; only where the
+//! kernel's old tables are in use, `iptables-save` has to tell. In the first case later ADDs copy
+//! what is there, and neither they nor removal need a process.
 //!
 //! The rules bear no owner: the reference would not recognise one that does. Who an address was
 //! opened for is told by [`crate::forward`].
 
+mod copy;
 mod fuzzing;
 mod line;
 mod table;
@@ -59,6 +61,7 @@ pub(crate) fn add(nft: &mut Nft, family: Family, wanted: &Wanted) -> Result<Open
     let mut turn = None;
     let mut failed = None;
     loop {
+        let generation = generation_to_copy_in(nft, wanted)?;
         let before = observe(nft, family, wanted)?;
         if turn.is_none() && before.lacks_shared(wanted) {
             turn = Some(Turn::wait(limit));
@@ -67,6 +70,17 @@ pub(crate) fn add(nft: &mut Nft, family: Family, wanted: &Wanted) -> Result<Open
         let Some(input) = before.restore_for_add(wanted) else {
             return Ok(before.opened(family, wanted));
         };
+        let copies = before.copies(wanted, family.filter());
+        if let (Some(_unchanged), Some(changes)) = (generation, copies) {
+            match nft.commit(&Transaction {
+                generation,
+                changes,
+            }) {
+                Err(cause) if is_stale(&cause) => limit.retry()?,
+                other => return other.map(|()| before.opened(family, wanted)),
+            }
+            continue;
+        }
         match failed {
             // Somebody may have made, or removed, a chain in between.
             Some((then, failure)) if then == before => return Err(failure),
@@ -77,6 +91,18 @@ pub(crate) fn add(nft: &mut Nft, family: Family, wanted: &Wanted) -> Result<Open
             Ok(()) => return Ok(before.opened(family, wanted)),
             Err(failure) => failed = Some((before, failure)),
         }
+    }
+}
+
+/// What was read after this is true for as long as the ruleset has this generation. `None` where
+/// nothing is to be copied.
+fn generation_to_copy_in(nft: &mut Nft, wanted: &Wanted) -> Result<Option<u32>, Cause> {
+    if !wanted.copied {
+        return Ok(None);
+    }
+    match nft.generation() {
+        Err(cause) if cause.is_unsupported() => Ok(None),
+        other => other.map(Some),
     }
 }
 
@@ -171,8 +197,11 @@ fn observe(nft: &mut Nft, family: Family, wanted: &Wanted) -> Result<Filter, Cau
         .extend(found.map(|(chain, _)| (*chain).to_owned()));
     for chain in [KERNEL_FORWARD, FORWARD, STAGE_ONE, STAGE_TWO] {
         if chain == KERNEL_FORWARD || filter.has_chain(chain) {
-            let rules = nft.rules(family.filter(), Some(chain))?;
-            filter.lines.extend(rules.iter().map(Line::of_rule));
+            for rule in nft.rules(family.filter(), Some(chain))? {
+                let line = Line::of_rule(&rule);
+                filter.samples.take(&rule, &line);
+                filter.lines.push(line);
+            }
         }
     }
     Ok(filter)
@@ -237,7 +266,11 @@ fn whole(nft: &mut Nft, family: Family) -> Result<Filter, Cause> {
     let have = nft.have_chains(&asked)?;
     let mut have = have.into_iter();
     chains.retain(|_chain| have.next().unwrap_or_default());
-    Ok(Filter { chains, lines })
+    Ok(Filter {
+        chains,
+        lines,
+        ..Filter::default()
+    })
 }
 
 fn remove_from_legacy(

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::copy::Samples;
 use super::line::{FORWARD, KERNEL_FORWARD, Kind, Line, Name, STAGE_ONE, STAGE_TWO};
 use crate::nft::{Change, Table};
 
@@ -13,6 +14,8 @@ pub(super) struct Filter {
     pub(super) chains: Vec<String>,
     /// Their rules, in order.
     pub(super) lines: Vec<Line>,
+    /// How iptables writes some of them; where its text was read, that is not seen.
+    pub(super) samples: Samples,
 }
 
 /// What an attachment wants of one family's table.
@@ -26,6 +29,8 @@ pub(crate) struct Wanted {
     pub(crate) bridge: Option<String>,
     /// Whether its ports are kept apart, too.
     pub(crate) isolated: bool,
+    /// Whether rules may be [copied](super::copy) rather than made by iptables.
+    pub(crate) copied: bool,
 }
 
 /// What goes.
@@ -87,6 +92,7 @@ impl Filter {
         Self {
             chains: saved.lines().filter_map(name).collect(),
             lines: saved.lines().filter_map(Line::of_text).collect(),
+            samples: Samples::default(),
         }
     }
 
@@ -165,6 +171,18 @@ impl Filter {
             });
         }
         (!lines.is_empty()).then(|| restore(&lines))
+    }
+
+    /// The same without iptables: `None` where that has to make something, since nothing like it is
+    /// there yet, or since it is not the attachment's alone.
+    pub(super) fn copies(&self, wanted: &Wanted, table: Table) -> Option<Vec<Change>> {
+        if !wanted.copied || self.lacks_shared(wanted) {
+            return None;
+        }
+        let rules = self.plan(wanted).into_iter();
+        rules
+            .map(|(_chain, kind, _last)| self.samples.copy(table, &kind))
+            .collect()
     }
 
     /// The accepts of some addresses; with the last ones, everything that serves them, unless the

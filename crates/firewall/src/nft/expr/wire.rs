@@ -171,6 +171,7 @@ impl Expr {
             Self::Verdict(_) | Self::Immediate { .. } => "immediate",
             Self::Masquerade => "masq",
             Self::DestinationNat { .. } => "nat",
+            Self::Counter => "counter",
             Self::Match { .. } => "match",
             Self::Other(name) => name,
         }
@@ -226,10 +227,15 @@ impl Expr {
                 .u32(number::NAT_FAMILY, u32::from(family.number()))
                 .u32(number::NAT_ADDRESS, address.number())
                 .u32(number::NAT_PORT, port.number()),
-            Self::Match { name, info } => data
+            Self::Match {
+                name,
+                revision,
+                info,
+            } => data
                 .text(number::MATCH_NAME, name)
+                .u32(number::MATCH_REVISION, *revision)
                 .bytes(number::MATCH_INFO, info),
-            Self::Masquerade | Self::Other(_) => data,
+            Self::Masquerade | Self::Counter | Self::Other(_) => data,
             _ => self.write_load(data),
         }
     }
@@ -301,8 +307,10 @@ impl Expr {
             "lookup" if is_first(number::LOOKUP_SOURCE) => Self::read_lookup(data),
             "immediate" => Self::read_immediate(data),
             "masq" => Some(Self::Masquerade),
+            "counter" => Some(Self::Counter),
             "match" => Some(Self::Match {
                 name: data.text(number::MATCH_NAME)?,
+                revision: data.u32(number::MATCH_REVISION)?,
                 info: data.bytes(number::MATCH_INFO)?.to_vec(),
             }),
             "nat" if data.u32(number::NAT_TYPE) == Some(DESTINATION) => {

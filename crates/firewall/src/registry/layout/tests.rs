@@ -123,7 +123,7 @@ fn a_chain_that_begins_wrongly_is_put_in_order_and_keeps_what_is_not_ours() {
     let all = rules_of(&plan(&wanted, &Observed::default()));
     let foreign = Rule {
         handle: 99,
-        expressions: vec![Expr::Other("counter".to_owned())],
+        expressions: vec![Expr::Counter],
         ..all[0].clone()
     };
     let [first, second, of_set] = all.as_slice() else {

@@ -6,6 +6,7 @@ fn wanted(addresses: &[&str]) -> Wanted {
         admin: "CNI-ADMIN".to_owned(),
         bridge: None,
         isolated: false,
+        copied: false,
     }
 }
 
@@ -72,6 +73,26 @@ fn the_first_add_makes_chains_and_rules_in_order() {
 COMMIT
 "#
     );
+}
+
+/// What is read from text has no samples; from `nf_tables`, none but those of its own addresses.
+#[test]
+fn what_is_shared_is_not_copied_nor_what_nothing_is_like() {
+    let copied = |filter: &Filter, wanted: &Wanted| {
+        filter.copies(wanted, crate::iptables::Family::V4.filter())
+    };
+    let wanted = Wanted {
+        copied: true,
+        ..wanted(&["10.1.0.5"])
+    };
+    assert_eq!(copied(&Filter::default(), &wanted), None);
+    let filter = Filter::of_text(SAVED);
+    assert_eq!(copied(&filter, &wanted), Some(Vec::new()));
+    let another = Wanted {
+        addresses: vec!["10.1.0.6".parse().unwrap()],
+        ..wanted
+    };
+    assert_eq!(copied(&filter, &another), None);
 }
 
 #[test]
