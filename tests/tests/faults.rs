@@ -82,6 +82,7 @@ scenes! {
     portmap = "portmap",
     firewall = "firewall",
     firewall_with_iptables = "firewall-iptables",
+    firewall_that_copies_what_iptables_made = "firewall-copied",
     firewall_that_chooses_its_backend = "firewall-unnamed",
     bandwidth = "bandwidth",
     tuning = "tuning",
@@ -95,5 +96,6 @@ collected! {
     host_local_with_an_index = "host-local-indexed",
     portmap = "portmap",
     firewall = "firewall",
+    firewall_that_copies_what_iptables_made = "firewall-copied",
     cnm_shim = "cnm-shim",
 }

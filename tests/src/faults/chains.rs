@@ -31,6 +31,7 @@ pub fn make(name: &str) -> Scene {
         "portmap" => behind(world, c1, "portmap", published()),
         "firewall" => behind(world, c1, "firewall", json!({"backend": "nftables"})),
         "firewall-iptables" => behind(world, c1, "firewall", json!({"backend": "iptables"})),
+        "firewall-copied" => firewall_beside_another(world, c1),
         "firewall-unnamed" => behind(world, c1, "firewall", json!({})),
         "bandwidth" => behind(world, c1, "bandwidth", limits()),
         "tuning" => behind(world, c1, "tuning", settings()).excused_by("not restored: "),
@@ -93,6 +94,16 @@ fn behind(world: World, c1: Netns, plugin: &str, keys: Value) -> Scene {
     }
     let conf: Conf = conf::plugin(VERSION, plugin).with(keys);
     Scene::new(world, c1, conf.prev_result(&pair.result(VERSION)))
+}
+
+/// On a host where iptables has made rules for another container already.
+fn firewall_beside_another(world: World, c1: Netns) -> Scene {
+    let keys = json!({"backend": "iptables"});
+    let scene = behind(world, c1, "firewall", keys.clone());
+    let c2 = scene.world.container("c2");
+    let pair = Pair::new(&scene.world, &c2, IFNAME, 2);
+    let conf = conf::plugin(VERSION, "firewall").with(keys);
+    scene.beside(c2, &conf.prev_result(&pair.result(VERSION)))
 }
 
 fn cnm_shim(world: World, c1: Netns) -> Scene {

@@ -113,9 +113,16 @@ impl Scene {
 
     /// Beside another attachment of the plugin's, on what is there already.
     #[must_use]
-    pub fn beside_another(mut self) -> Self {
+    pub fn beside_another(self) -> Self {
         let c2 = self.world.container("c2");
-        let add = self.call("ADD", &self.conf);
+        let conf = self.conf.clone();
+        self.beside(c2, &conf)
+    }
+
+    /// The same, with a config of its own.
+    #[must_use]
+    pub fn beside(mut self, c2: Netns, conf: &Conf) -> Self {
+        let add = self.call("ADD", conf);
         let add = add.attachment("c2", &c2, self.ifname);
         let _added = add.run().expect_ok();
         self.c2 = Some(c2);
