@@ -28,7 +28,8 @@ use crate::index::{Census, Header, Identity, Index, Pages as _, Stamp, Unusable}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Policy {
     root: PathBuf,
-    /// An index is made of so many leases. A scan of these takes 0.3 ms.
+    /// An index is made of so many leases. Making and removing one takes 0.25 ms, and with so many each
+    /// ADD and each DEL saves a tenth of that.
     build_from: u64,
     /// It is removed when there are fewer.
     keep_from: u64,
@@ -43,7 +44,7 @@ impl Policy {
     pub(super) fn at(root: &Path, fast_paths: FastPaths) -> Option<Self> {
         let (build_from, keep_from) = match fast_paths {
             FastPaths::Never => return None,
-            FastPaths::WherePaying => (64, 32),
+            FastPaths::WherePaying => (8, 4),
             FastPaths::Always => (1, 1),
         };
         Some(Self {
