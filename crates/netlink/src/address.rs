@@ -108,17 +108,38 @@ impl Address {
 }
 
 /// Which addresses to list.
-fn get_body(index: u32) -> [u8; HEADER] {
+fn get_body(v6: bool, index: u32) -> [u8; HEADER] {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
     let [a, b, c, d] = index.to_ne_bytes();
-    [0, 0, 0, 0, a, b, c, d]
+    [
+        u8::try_from(family).unwrap_or_default(),
+        0,
+        0,
+        0,
+        a,
+        b,
+        c,
+        d,
+    ]
 }
 
 impl Socket {
     /// The addresses of one link, or of all.
     ///
+    /// Each family is asked for by itself: since Linux 6.9 that takes no lock, where asking for both at once
+    /// (`rtnl_dump_all`) waits for whoever changes a link.
+    ///
     /// # Errors
     /// The kernel does not answer, or the addresses kept changing.
     pub fn addresses(&self, link: Option<&LinkId>) -> Result<Vec<Address>, NetlinkError> {
+        let mut all = Vec::new();
+        for v6 in [false, true] {
+            all.extend(self.addresses_of(v6, link)?);
+        }
+        Ok(all)
+    }
+
+    fn addresses_of(&self, v6: bool, link: Option<&LinkId>) -> Result<Vec<Address>, NetlinkError> {
         let index = link.map_or(0, |link| link.index);
         let subject: &dyn fmt::Display = match &link {
             Some(link) => link,
@@ -128,11 +149,14 @@ impl Socket {
             op: Op::ListAddresses,
             subject,
             kind: libc::RTM_GETADDR,
-            body: &get_body(index),
+            body: &get_body(v6, index),
         };
         let listed = self.dump(&query, |frame, all| {
-            // Kernels before 4.20 do not filter.
-            all.extend(Address::parse(frame).filter(|one| index == 0 || one.index == index));
+            // Kernels before 4.20 do not filter by link, those without a family not by that.
+            all.extend(
+                Address::parse(frame)
+                    .filter(|one| one.cidr.is_ipv6() == v6 && (index == 0 || one.index == index)),
+            );
         });
         match listed {
             // A link that is gone has no addresses.

@@ -47,7 +47,7 @@ pub struct RunningAdd {
 /// How far a delegated ADD is, and with it what there is to take back.
 #[derive(Debug, Default)]
 enum Progress {
-    /// It runs, or has run in our own process.
+    /// It runs, or has run in our own process, or is to.
     Begun(Work),
     /// It has ended, with or without a result: a DEL is owed.
     #[default]
@@ -61,6 +61,8 @@ enum Progress {
 enum Work {
     /// In a process of its own.
     Child(Running),
+    /// Not begun yet: it is for us to do.
+    Ours(Linked, Command, Arc<[u8]>),
     /// It was done in ours.
     Done(Outcome),
 }
@@ -69,6 +71,7 @@ impl Work {
     fn finish(self, deadline: Deadline) -> Result<Outcome, ExecError> {
         match self {
             Self::Child(running) => running.finish(deadline),
+            Self::Ours(linked, command, stdin) => Ok(linked.run(command, &stdin, deadline)),
             Self::Done(outcome) => Ok(outcome),
         }
     }
@@ -133,7 +136,7 @@ impl Delegate {
     /// # Errors
     /// The binary cannot be executed.
     pub fn start_add(&self, deadline: Deadline, undo: &mut Undo) -> Result<RunningAdd, CniError> {
-        let begun = Progress::Begun(self.start(Command::Add, deadline)?);
+        let begun = Progress::Begun(self.start(Command::Add)?);
         let progress = Rc::new(RefCell::new(begun));
         let add = || RunningAdd {
             delegate: self.clone(),
@@ -152,13 +155,13 @@ impl Delegate {
     /// # Errors
     /// Its own error; or why there is none.
     pub fn run(&self, command: Command, deadline: Deadline) -> Result<(), CniError> {
-        let outcome = self.start(command, deadline)?.finish(deadline)?;
+        let outcome = self.start(command)?.finish(deadline)?;
         self.judge(&outcome)
     }
 
-    fn start(&self, command: Command, deadline: Deadline) -> Result<Work, ExecError> {
+    fn start(&self, command: Command) -> Result<Work, ExecError> {
         if let Some(linked) = &self.linked {
-            return Ok(Work::Done(linked.run(command, &self.stdin, deadline)));
+            return Ok(Work::Ours(*linked, command, Arc::clone(&self.stdin)));
         }
         let vars = [("CNI_COMMAND", command.as_str())];
         let stdin = Arc::clone(&self.stdin);
@@ -209,6 +212,18 @@ impl Delegate {
 }
 
 impl RunningAdd {
+    /// Does what is to be done in our own process. One that has its own is at it already.
+    pub fn attend(&mut self) {
+        let progress = match self.progress.take() {
+            Progress::Begun(Work::Ours(linked, command, stdin)) => {
+                let outcome = linked.run(command, &stdin, self.deadline);
+                Progress::Begun(Work::Done(outcome))
+            }
+            other => other,
+        };
+        self.progress.replace(progress);
+    }
+
     /// Waits for the result, which is there a little before the process is gone. Whether the
     /// process succeeded too is told by [`Self::finish`], which must follow: until then, nothing may
     /// be done that cannot be undone.
@@ -271,6 +286,7 @@ impl RunningAdd {
     /// Lets the ADD end, if it has not, and delegates the DEL, if one is owed.
     fn take_back(&self) -> Result<(), CniError> {
         let progress = match self.progress.take() {
+            Progress::Begun(Work::Ours(..)) => return Ok(()),
             Progress::Begun(work) => {
                 // Its outcome does not matter any more, only that it is over.
                 let _outcome = self.conclude(work);

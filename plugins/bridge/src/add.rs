@@ -31,7 +31,7 @@ pub(crate) fn add(request: &AttachmentRequest, undo: &mut Undo) -> Result<CniRes
     let socket = Socket::open()?;
     let home = socket.netns().or_else(|_refused| NetNs::current())?;
     let inside = enter(&netns, &home, &request.attachment.ifname)?;
-    // The IPAM plugin does not need the links, nor they it: it runs while they are made.
+    // The IPAM plugin does not need the links, nor they it: one in a process of its own runs while they are made.
     let ipam = start_ipam(request, &config, undo)?;
     let host = Host::new(socket, home);
     let mut bridge = host.ensure_bridge(&config, undo)?;
@@ -112,6 +112,8 @@ impl Attached<'_> {
     fn with_addresses(&self, mut ipam: RunningAdd, undo: &mut Undo) -> Result<CniResult, CniError> {
         // All that can be done and looked at before the addresses are known.
         self.container.set_up()?;
+        // The kernel notices meanwhile that both ends are up.
+        ipam.attend();
         let site = match self.config.gateway {
             Gateway::No => None,
             Gateway::Yes | Gateway::Default => {
