@@ -41,12 +41,12 @@ use Of::{Floor, Memory, Reference};
 
 #[rustfmt::skip]
 const TARGETS: &[Target] = &[
-    target("ADD bridge + host-local", Reference("bridge", "ADD"), 0.18, "of 1.3 ms of processor time the kernel takes 37 % for the pair alone (13 % its entries in sysfs, 7 % its sysctls, 9 % its place in the bridge), 20 % for the other requests, 10 % for exec and page faults; the plugin's own code takes 10 %. Tried: one message for the pair in its final place, one send for address, route and link, IPAM in the same process, one segment, large folios, prefaulting the text, and the functions that run side by side in the file (nothing gained where the file lies in large folios)"),
+    target("ADD bridge + host-local", Reference("bridge", "ADD"), 0.18, "of 1.1 ms of processor time the kernel takes 36 % for the pair alone (12 % its entries in sysfs, 7 % its sysctls, 9 % its place in the bridge), 18 % for the other requests (6 of it the gratuitous ARP, which each container on the bridge hears), 14 % for exec, page faults and exit; the plugin's own code takes 10 %. Tried: one message for the pair in its final place, one send for address, route and link, no listing that takes the RTNL lock, IPAM in the same process and while the kernel's worker has that lock, an index from 8 leases on, one segment, large folios, prefaulting the text, and the functions that run side by side in the file (nothing gained where the file lies in large folios)"),
     target("DEL bridge + host-local", Reference("bridge", "DEL"), 0.20, ""),
-    target("ADD with ipMasq", Reference("ipmasq", "ADD"), 0.08, "as without, and 0.15 ms of processor time for one look and one transaction of nf_tables"),
+    target("ADD with ipMasq", Reference("ipmasq", "ADD"), 0.08, "as without, and one look and one transaction of nf_tables"),
     target("DEL with ipMasq", Reference("ipmasq", "DEL"), 0.05, ""),
-    target("ADD podman's chain", Reference("podman", "ADD"), 0.06, "four processes, the pair, three plugins' transactions of nf_tables, and some 1.3 ms of iptables-restore, which makes the rules that firewall's default backend promises"),
-    target("50 ADD at once", Reference("at-once-50", "ADD"), 0.20, "as for one; 0.198 to 0.204 from run to run"),
+    target("ADD podman's chain", Reference("podman", "ADD"), 0.06, "four processes, the pair, and three plugins' transactions of nf_tables"),
+    target("50 ADD at once", Reference("at-once-50", "ADD"), 0.20, "as for one. Tried: a turn at the RTNL lock (0.2 ms less of processor time each, and not faster)"),
     target("50 DEL at once", Reference("at-once-50", "DEL"), 0.15, "each DEL takes 1.15 ms of the two processors: 0.41 the kernel's end of the pair, 0.17 exec, page faults and exit, 0.15 look-ups, 0.08 spinning for the RTNL lock. Tried: one request for all, no child for those who follow"),
     target("ADD host-local, 10,000 leases", Reference("host-local-10000", "ADD"), 0.03, ""),
     target("DEL host-local, 10,000 leases", Reference("host-local-10000", "DEL"), 0.03, ""),
