@@ -168,9 +168,10 @@ fn measure(settings: &Settings) -> Result<Report> {
         .tempdir_in(&settings.data_dir)
         .with_context(|| format!("make a directory in {}", settings.data_dir.display()))?;
     let machine = Machine::observe(reference.bin_dir(), scratch.path())?;
-    let originals = [&reference, &ours];
-    let [theirs, own] = originals.map(|suite| copied(suite, scratch.path()));
-    let copies = [theirs?, own?];
+    let copies = [
+        copied(&reference, scratch.path())?,
+        copied(&ours, scratch.path())?,
+    ];
     let programs = match settings.against {
         Some(_) => None,
         None => Some(Programs::prepare(scratch.path())?),
@@ -183,7 +184,7 @@ fn measure(settings: &Settings) -> Result<Report> {
         programs: programs.as_ref(),
         effort: settings.effort(),
     };
-    let (figures, docker) = sit(settings, originals, &sitting)?;
+    let (figures, docker) = sit(settings, &sitting)?;
     Ok(Report {
         compared: settings.compared(),
         docker,
@@ -195,11 +196,7 @@ fn measure(settings: &Settings) -> Result<Report> {
 
 /// Runs the cases that are wanted, each with programs that have just been installed: what the page cache
 /// has given up since, it reads back in other pieces.
-fn sit(
-    settings: &Settings,
-    originals: [&Suite; 2],
-    sitting: &Sitting<'_>,
-) -> Result<(Figures, Option<Joining>)> {
+fn sit(settings: &Settings, sitting: &Sitting<'_>) -> Result<(Figures, Option<Joining>)> {
     let cases: Vec<&Case> = CASES.iter().filter(|case| settings.wants(case)).collect();
     let (mut figures, mut docker) = (Figures::default(), None);
     for (index, case) in cases.iter().enumerate() {
@@ -211,8 +208,8 @@ fn sit(
         ));
         let in_case = || format!("case {}", case.name);
         fs::create_dir_all(sitting.leases).context("make a directory for leases")?;
-        for (original, copy) in originals.into_iter().zip(sitting.suites) {
-            install(original, copy.bin_dir())?;
+        for suite in sitting.suites {
+            install(suite, suite.bin_dir())?;
         }
         if let Work::Join = case.work {
             docker = Some(join::take(sitting, case).with_context(in_case)?);
@@ -236,8 +233,12 @@ fn copied(suite: &Suite, scratch: &Path) -> Result<Suite> {
     Ok(Suite::of(suite.name(), &directory))
 }
 
+/// Into a directory that may be their own: there each gets a new file.
 fn install(suite: &Suite, directory: &Path) -> Result<()> {
-    for file in fs::read_dir(suite.bin_dir()).context("list plugins")? {
+    let files: Vec<_> = fs::read_dir(suite.bin_dir())
+        .context("list plugins")?
+        .collect();
+    for file in files {
         let file = file?;
         let copy = directory.join(file.file_name());
         if file.path().is_file() {

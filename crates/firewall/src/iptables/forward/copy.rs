@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::line::{FORWARD, Kind, Line};
+use crate::matches::octets;
 use crate::nft::{Change, Expr, Rule, Table};
 
 /// How iptables writes the accepts here, as far as that was seen.
@@ -46,10 +47,7 @@ impl Samples {
 }
 
 fn with_address(sample: &[Expr], address: IpAddr) -> Option<Vec<Expr>> {
-    let new = match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
+    let new = octets(address);
     let mut rule = sample.to_vec();
     let old = rule.iter_mut().find_map(|expr| match expr {
         Expr::Compare { bytes, .. } => Some(bytes),
